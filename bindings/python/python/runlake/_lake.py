@@ -1,0 +1,131 @@
+"""`Lake`: reading what runs logged, also while they log."""
+
+from __future__ import annotations
+
+from runlake import _native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+    from datetime import datetime
+    from typing import Any
+
+    from runlake._native import Relation
+
+
+def open(store: str | os.PathLike[str] | None = None) -> Lake:
+    """Opens a lake for reading; it may be one that other processes write at the moment. Never creates one.
+
+    Args:
+        store: the lake; see the package for where it is otherwise.
+
+    Raises:
+        NoLake: no lake stands there; the message lists where it was looked for.
+
+    >>> import runlake
+    >>> lake = runlake.open()
+    """
+    return Lake(store)
+
+
+class Lake(_native.Lake):
+    """A lake that is open for reading. Each query sees one consistent view of it, as it is at that moment."""
+
+    def runs(self, project: str | None = None) -> Relation:
+        """The runs, newest first, one row each.
+
+        >>> import runlake
+        >>> run = runlake.init(project="digits", name="first")
+        >>> run.finish()
+        >>> runlake.open().runs("digits").to_dicts()[0]["state"]
+        'finished'
+        """
+        where = "" if project is None else f"where project = {_text(project)} "
+        return self.sql(f"select * from runs {where}order by created_at desc, run_id")
+
+    def run(self, run: str = "@last") -> RunInfo:
+        """One run as the lake knows it now.
+
+        Args:
+            run: its id, a unique prefix of it, its name, `project/` and one of these, `@last`, or `@last-1`.
+
+        Raises:
+            NotFound: no run is called so, or several are; the message names candidates.
+        """
+        return RunInfo(self, *self.find_run(run))
+
+    def history(self, run: str = "@last", metrics: str | Iterable[str] | None = None) -> Relation:
+        """The metrics of a run side by side: one row a step, one column a metric.
+
+        Args:
+            run: a run, as for `Lake.run`.
+            metrics: names of metrics, with `*` for any text: `"train/*"`, `["loss", "eval/*"]`. All where not given.
+
+        >>> import runlake
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log({"loss": 0.5, "accuracy": 0.8})
+        >>> runlake.open().history(run.id, metrics="loss").to_dicts()[0]["loss"]
+        0.5
+        """
+        project, id = self.find_run(run)
+        # The id alone may name runs of several projects, so the project says which.
+        arguments = [_text(f"{project}/{id}")]
+        if metrics is not None:
+            names = [metrics] if isinstance(metrics, str) else list(metrics)
+            arguments += [f"metrics => [{', '.join(map(_text, names))}]"]
+        return self.sql(f"select * from history({', '.join(arguments)})")
+
+    def __repr__(self) -> str:
+        return f"<runlake.Lake {self.path!r}>"
+
+
+class RunInfo:
+    """A run as a lake knows it: what the columns of SQL table `runs` say, with config and summary as dicts."""
+
+    project: str
+    id: str
+    name: str | None
+    group: str | None
+    job_type: str | None
+    state: str
+    created_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    last_step: int | None
+    tags: list[str]
+    notes: str | None
+    host: str | None
+    user_name: str | None
+    program: str | None
+    command: str | None
+    exit_code: int | None
+    git_commit: str | None
+    git_remote: str | None
+    dropped_rows: int
+    config: dict[str, Any]
+    summary: dict[str, Any]
+
+    def __init__(self, lake: Lake, project: str, id: str) -> None:
+        import json
+
+        rows = lake.sql(f"select * from runs where project = {_text(project)} and run_id = {_text(id)}")
+        row = rows.to_dicts()[0]
+        row["id"], row["group"] = row.pop("run_id"), row.pop("group_name")
+        row["tags"] = row["tags"] or []
+        for key in ("config", "summary"):
+            row[key] = json.loads(row[key] or "{}")
+        vars(self).update(row)
+        self._lake = lake
+
+    def history(self, metrics: str | Iterable[str] | None = None) -> Relation:
+        """The metrics of the run side by side; see `Lake.history`."""
+        return self._lake.history(f"{self.project}/{self.id}", metrics)
+
+    def __repr__(self) -> str:
+        return f"<runlake.RunInfo {self.name!r} id={self.id!r} project={self.project!r} state={self.state!r}>"
+
+
+def _text(text: str) -> str:
+    """A text as SQL spells it."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,129 @@
+"""Types of the extension module. `runlake` is the public face; only `Relation` and `log` are used as they are here."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+__version__: str
+
+_Path: TypeAlias = str | os.PathLike[str]
+
+def resolve(store: _Path | None = None) -> tuple[str, bool, list[str]]: ...
+def set_live(run: Run | None) -> None: ...
+def log(data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, str | float] | None = None) -> None:
+    """Logs one row to the live run; see `Run.log`."""
+
+def git(directory: _Path) -> tuple[str | None, str | None]: ...
+def cli_main(arguments: Sequence[str]) -> int: ...
+
+class Run:
+    def __new__(
+        cls,
+        *,
+        store: _Path,
+        project: str,
+        id: str | None = None,
+        name: str | None = None,
+        config: object | None = None,
+        group: str | None = None,
+        job_type: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+        launch: str | None = None,
+        attributes: dict[str, Any] | None = None,
+        strict: bool = False,
+        joined: bool = False,
+    ) -> Self: ...
+    def log(
+        self, data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, str | float] | None = None
+    ) -> None:
+        """Logs one row: any number of metrics at one step."""
+
+    def log_many(
+        self,
+        metric: str,
+        values: Any,
+        steps: Any | None = None,
+        times: Any | None = None,
+        labels: Mapping[str, str | float] | None = None,
+    ) -> None:
+        """Logs many points of one metric, without a loop in Python."""
+
+    def sync(self) -> None:
+        """Waits until everything that this process logged so far would survive a power cut."""
+
+    def end(self, state: str, exit_code: int | None) -> None: ...
+    def set_config(self, key: str, value: object) -> None: ...
+    def remove_config(self, key: str) -> None: ...
+    def set_summary(self, key: str, value: object) -> None: ...
+    def remove_summary(self, key: str) -> None: ...
+    def set_tag(self, tag: str, on: bool) -> None: ...
+    def set_attribute(self, key: str, value: object) -> None: ...
+    def known(self) -> dict[str, Any]: ...
+    def last(self, metric: str) -> float | None: ...
+    def metrics(self) -> list[str]: ...
+    def trends(self, most: int, width: int) -> list[tuple[str, str, float]]: ...
+    def stats(self) -> dict[str, Any]: ...
+    @property
+    def id(self) -> str:
+        """The id, unique in the project."""
+    @property
+    def first_name(self) -> str: ...
+    @property
+    def project(self) -> str:
+        """The project."""
+    @property
+    def launch(self) -> str:
+        """The launch that this process belongs to."""
+    @property
+    def store(self) -> str:
+        """The absolute path of the lake."""
+    @property
+    def strict(self) -> bool:
+        """Whether what cannot be kept raises an exception."""
+
+class Lake:
+    def __new__(cls, store: _Path | None = None) -> Self: ...
+    def sql(self, query: str) -> Relation:
+        """Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it."""
+
+    def find_run(self, run: str) -> tuple[str, str]: ...
+    @property
+    def path(self) -> str:
+        """The absolute path."""
+
+@final
+class Relation:
+    """The result of a query: rows and named columns, held as Arrow."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+    @property
+    def types(self) -> list[str]:
+        """The types of the columns, as Arrow names them."""
+    def to_arrow(self) -> pyarrow.Table:
+        """All rows as a `pyarrow.Table`, without copying."""
+    def to_pandas(self) -> pandas.DataFrame:
+        """All rows as a `pandas.DataFrame`."""
+    def to_polars(self) -> polars.DataFrame:
+        """All rows as a `polars.DataFrame`."""
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows as a list of tuples."""
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The first row as a tuple, or `None` where there is none."""
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The rows as dicts, column name to value."""
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __getitem__(self, index: int) -> tuple[Any, ...]: ...
+    def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
+    def _repr_html_(self) -> str: ...

@@ -1,0 +1,56 @@
+"""Where a run comes from: host, user, program, command line, commit.
+
+The command line is kept as it was given. Nothing else of the environment is: no variables, no files, no packages.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runlake import _native
+
+
+def attributes() -> dict[str, object]:
+    """What is known at once, without running a program or waiting for one."""
+    program = _program()
+    directory = os.path.dirname(program) if program else _directory()
+    commit, remote = _native.git(directory) if directory else (None, None)
+    known = {
+        "host": os.uname().nodename,
+        "user_name": _user(),
+        "program": program,
+        "command": _command(),
+        "git_commit": commit,
+        "git_remote": remote,
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def _program() -> str | None:
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    return os.path.abspath(path) if isinstance(path, str) else None
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(sys.orig_argv)
+
+
+def _user() -> str | None:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        # In containers the user often has no entry.
+        return os.environ.get("USER")

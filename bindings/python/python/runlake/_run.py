@@ -1,0 +1,326 @@
+"""`Run`: what a training loop logs to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from runlake import _launch, _native
+from runlake._tree import Config, Summary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self
+
+_DRAWN = 10
+"""So many metrics are drawn at the end of a run."""
+
+
+class Run(_native.Run):
+    """A run that this process logs to; `runlake.init` makes it.
+
+    It is a context manager: leaving the block ends the run, as failed where an exception leaves it, as killed where
+    that is a KeyboardInterrupt. Any number of threads may log. A child made by fork logs to the run too, and a run can
+    be handed to other processes as an argument; only the process that started a run ends it.
+    """
+
+    _process: int
+    _joined: bool
+    _ended: bool
+    _started: float
+    _said: dict[str, Any]
+    _earlier: Mapping[str, Any] | None
+    _config: Config
+    _summary: Summary
+    _tags: tuple[str, ...] | None
+    _fresh: bool
+
+    def __new__(
+        cls,
+        *,
+        store: str | os.PathLike[str],
+        project: str,
+        id: str | None = None,
+        name: str | None = None,
+        config: Mapping[str, Any] | object | None = None,
+        group: str | None = None,
+        job_type: str | None = None,
+        tags: Iterable[str] | None = None,
+        notes: str | None = None,
+        launch: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        strict: bool = False,
+        joined: bool = False,
+    ) -> Self:
+        """Starts a run. Use `runlake.init`, which finds the lake and sets the state when the program ends."""
+        tags = None if tags is None else _tags(tags)
+        run = super().__new__(
+            cls,
+            store=store,
+            project=project,
+            id=id,
+            name=name,
+            config=config,
+            group=group,
+            job_type=job_type,
+            tags=tags,
+            notes=notes,
+            launch=launch,
+            attributes=dict(attributes or {}),
+            strict=strict,
+            joined=joined,
+        )
+        run._process = os.getpid()
+        run._joined = joined
+        run._ended = False
+        run._started = time.monotonic()
+        run._earlier = None
+        # Where the id is given, what is None here may have been said before.
+        run._fresh = id is None
+        said = {"name": name, "group": group, "job_type": job_type, "notes": notes}
+        run._said = said if id is not None else {**said, "name": run.first_name}
+        run._tags = tags if id is not None or tags is not None else ()
+        known = None if id is None else run._known
+        run._config = Config(
+            _mapping(config),
+            run._config_changed,
+            None if known is None else lambda: known()["config"],
+        )
+        run._summary = Summary(
+            run._summary_changed,
+            run.last,
+            None if known is None else lambda: known()["summary"],
+        )
+        return run
+
+    def _known(self) -> Mapping[str, Any]:
+        """What the lake knew of the run when this process first asked."""
+        if self._earlier is None:
+            self._earlier = {"config": {}, "summary": {}, "tags": (), **self.known()}
+        return self._earlier
+
+    def _attribute(self, key: str) -> Any:
+        value = self._said[key]
+        if value is None and not self._fresh:
+            value = self._known().get(key)
+        return value
+
+    def _say(self, key: str, value: str | None) -> None:
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{key} must be a str, not {type(value).__name__}")
+        self.set_attribute("group_name" if key == "group" else key, value)
+        self._said[key] = value
+
+    @property
+    def name(self) -> str:
+        """The name for people, such as `calm-otter-17`; may be set at any time."""
+        return str(self._attribute("name") or self.first_name)
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._say("name", value)
+
+    @property
+    def notes(self) -> str | None:
+        """Notes in your words; may be set at any time."""
+        notes: str | None = self._attribute("notes")
+        return notes
+
+    @notes.setter
+    def notes(self, value: str | None) -> None:
+        self._say("notes", value)
+
+    @property
+    def group(self) -> str | None:
+        """The group that the run belongs to; may be set at any time."""
+        group: str | None = self._attribute("group")
+        return group
+
+    @group.setter
+    def group(self, value: str | None) -> None:
+        self._say("group", value)
+
+    @property
+    def job_type(self) -> str | None:
+        """The type of job, such as `train`; may be set at any time."""
+        job_type: str | None = self._attribute("job_type")
+        return job_type
+
+    @job_type.setter
+    def job_type(self, value: str | None) -> None:
+        self._say("job_type", value)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags, sorted; `run.tags += ("baseline",)` adds one."""
+        if self._tags is None:
+            self._tags = tuple(self._known()["tags"])
+        return self._tags
+
+    @tags.setter
+    def tags(self, value: Iterable[str]) -> None:
+        before, after = self.tags, _tags(value)
+        for tag in before:
+            if tag not in after:
+                self.set_tag(tag, False)
+        for tag in after:
+            if tag not in before:
+                self.set_tag(tag, True)
+        self._tags = after
+
+    @property
+    def config(self) -> Config:
+        """The configuration: `run.config["lr"]`, `run.config.lr = 0.1`, `run.config.update(...)`."""
+        return self._config
+
+    @property
+    def summary(self) -> Summary:
+        """The summary: `run.summary["best"] = 0.93`; metrics that were not set read as their last value."""
+        return self._summary
+
+    def _config_changed(self, key: str) -> None:
+        _tell(self._config, key, self.set_config, self.remove_config)
+
+    def _summary_changed(self, key: str) -> None:
+        _tell(self._summary, key, self.set_summary, self.remove_summary)
+
+    @property
+    def _is_mine(self) -> bool:
+        return not self._joined and self._process == os.getpid()
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Ends the run, as finished or, where `exit_code` is not 0, as failed, and prints its summary to stderr.
+
+        Rows that are logged later are still kept. In a process that did not start the run, a forked child for example,
+        this makes durable what the process logged, and the run goes on.
+        """
+        self._end("finished" if exit_code == 0 else "failed", exit_code)
+
+    def _end(self, state: str, exit_code: int) -> None:
+        from runlake import _live
+
+        if not self._is_mine:
+            self.sync()
+            _live.leave(self)
+            return
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            self.end(state, exit_code)
+        finally:
+            _live.leave(self)
+        report(self._farewell(state))
+
+    def _farewell(self, state: str) -> str:
+        stats, trends = self.stats(), self.trends(_DRAWN, 40)
+        calls, seconds = stats["calls"], stats["seconds"]
+        dropped = stats["dropped_rows"] + stats["refused_rows"]
+        lines = [
+            f"run {self.name} ({self.id}) {state} after {_duration(time.monotonic() - self._started)}: "
+            f"{stats['rows']:,} rows, {stats['points']:,} points kept, {dropped:,} rows dropped"
+        ]
+        width = max((len(name) for name, _, _ in trends), default=0)
+        lines += [f"  {name:<{width}}  {line:<40}  {last:.6g}" for name, line, last in trends]
+        if (more := len(self.metrics()) - len(trends)) > 0:
+            lines.append(f"  and {more:,} more metrics")
+        if calls:
+            lines.append(f"logging took {_duration(seconds)} in {calls:,} calls, {seconds / calls * 1e6:.2g} us each")
+        lines.append(f"lake {self.store}")
+        lines.append(f"next: runlake show {self.id}")
+        return "\n".join(lines)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end(*outcome(error))
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[str, str, str, str]]:
+        from runlake import _live
+
+        return _live.attach, (self.launch, self.id, self.project, self.store)
+
+    def __repr__(self) -> str:
+        return f"<runlake.Run {self.name!r} id={self.id!r} project={self.project!r} store={self.store!r}>"
+
+    def handed(self) -> _launch.Handed:
+        """What another process needs to log to this run."""
+        return _launch.Handed(self.launch, self.id, self.project, self.store)
+
+
+def outcome(error: BaseException | None) -> tuple[str, int]:
+    """The state and the exit code of a run whose program ends with `error`."""
+    if error is None:
+        return "finished", 0
+    if isinstance(error, KeyboardInterrupt):
+        return "killed", 130
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None:
+            return "finished", 0
+        if isinstance(code, int):
+            return ("finished" if code == 0 else "failed"), code
+    return "failed", 1
+
+
+def report(text: str) -> None:
+    """Prints to stderr in one write, so that lines of several processes do not mix."""
+    if sys.stderr is not None:
+        lines = text.split("\n")
+        sys.stderr.write("".join(f"runlake: {line}\n" for line in lines))
+        sys.stderr.flush()
+
+
+def _tell(
+    tree: Config,
+    key: str,
+    set: Callable[[str, object], None],
+    remove: Callable[[str], None],
+) -> None:
+    if key in tree._values:
+        set(key, tree._values[key])
+    else:
+        remove(key)
+
+
+def _mapping(config: Any) -> Mapping[str, Any]:
+    """A mapping, namespace or dataclass as a mapping."""
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        return config
+    fields = getattr(config, "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: getattr(config, name) for name in fields}
+    attributes: Mapping[str, Any] = vars(config)
+    return attributes
+
+
+def _tags(tags: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        # A string is a sequence of strings, but nobody means its letters.
+        return (tags,)
+    return tuple(sorted({str(tag) for tag in tags}))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.1f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

@@ -1,0 +1,125 @@
+//! `Lake`: reading what runs logged.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use pyo3::prelude::*;
+use runlake_engine::{Lake, store};
+use runlake_query::{QueryError, Session};
+
+use crate::{
+    error::{from_engine, from_query},
+    relation::PyRelation,
+};
+
+/// The working directory when the module was imported: what a relative or missing `store` is resolved against, however
+/// the program changes its directory later.
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+/// How often a query looks whether Ctrl-C was pressed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Remembers where the process started.
+pub(crate) fn remember_directory() {
+    DIRECTORY.get_or_init(|| env::current_dir().unwrap_or_else(|_| PathBuf::from(".")));
+}
+
+fn resolution(given: Option<&Path>) -> store::Resolution {
+    remember_directory();
+    let directory = DIRECTORY.get().map_or_else(|| Path::new("."), PathBuf::as_path);
+    let path = |name: &str| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (environment, home) = (path("RUNLAKE_STORE"), path("HOME"));
+    store::resolve(given, environment.as_deref(), home.as_deref(), directory)
+}
+
+/// A path as text; Python's own escapes stand for bytes that are no UTF-8, so nothing is lost.
+pub(crate) fn text_path<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyAny>> {
+    Ok(path.as_os_str().into_pyobject(py)?.into_any())
+}
+
+/// Which lake `store` means: its absolute path, whether it exists, and where was looked.
+#[pyfunction]
+#[pyo3(signature = (store=None))]
+#[expect(clippy::needless_pass_by_value, reason = "Python hands over what it made of its argument")]
+pub(crate) fn resolve(
+    py: Python<'_>,
+    store: Option<PathBuf>,
+) -> PyResult<(Bound<'_, PyAny>, bool, Vec<String>)> {
+    let found = py.detach(|| resolution(store.as_deref()));
+    Ok((text_path(py, &found.path)?, found.exists, found.looked))
+}
+
+/// A lake that is open for reading. `runlake.Lake` is built on it.
+#[pyclass(subclass, frozen, name = "Lake", module = "runlake._native")]
+#[derive(Debug)]
+pub(crate) struct PyLake {
+    session: Session,
+}
+
+#[pymethods]
+impl PyLake {
+    /// Opens an existing lake; never writes.
+    #[new]
+    #[pyo3(signature = (store=None))]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn new(py: Python<'_>, store: Option<PathBuf>) -> PyResult<Self> {
+        let open = || {
+            let found = resolution(store.as_deref());
+            if !found.exists {
+                return Err(runlake_engine::Error::NoLake {
+                    path: found.path,
+                    looked: found.looked,
+                });
+            }
+            Lake::open(found.path)
+        };
+        let lake = py.detach(open).map_err(|error| from_engine(&error))?;
+        Ok(Self { session: Session::new(lake) })
+    }
+
+    /// Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it.
+    fn sql(&self, py: Python<'_>, query: &str) -> PyResult<PyRelation> {
+        let mut interrupt = None;
+        let run = || {
+            self.session.sql(query)?.collect_while(LOOK_EVERY, || {
+                #[expect(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "the method alone is not general enough in its lifetime"
+                )]
+                let signals = Python::attach(|py| py.check_signals());
+                interrupt = signals.err();
+                interrupt.is_none()
+            })
+        };
+        match py.detach(run) {
+            Ok((schema, batches)) => Ok(PyRelation::new(schema, batches)),
+            Err(error) => Err(match (error, interrupt) {
+                // What the handler of the signal raised: KeyboardInterrupt, or what the program chose.
+                (QueryError::Interrupted, Some(raised)) => raised,
+                (error, _) => from_query(&error),
+            }),
+        }
+    }
+
+    /// The project and id of the run that `run` means: an id, a unique prefix, a name, `project/x`, `@last`.
+    fn find_run(&self, py: Python<'_>, run: &str) -> PyResult<(String, String)> {
+        let find = || {
+            let run = self.session.lake().snapshot()?.find_run(run)?;
+            Ok((run.project.to_string(), run.run_id.to_string()))
+        };
+        py.detach(find).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
+    /// The absolute path.
+    #[getter]
+    fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text_path(py, self.session.lake().path())
+    }
+}

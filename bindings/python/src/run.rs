@@ -1,0 +1,688 @@
+//! `Run`: the quick way of `log`, and what Python needs to build the rest of a run on.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use pyo3::{
+    prelude::*,
+    types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString},
+};
+use runlake_engine::{LabelsId, LakeOptions, MetricId, Run, State};
+use serde_json::{Map, Value};
+
+use crate::{
+    convert::{self, StepTrouble},
+    error::{Class, from_engine, warn},
+    lake::text_path,
+    row::{self, Columns, Complaint, Row, shorten},
+};
+
+/// One call of `log` in so many is timed; of the first ones, all are.
+const TIME_ONE_IN: u32 = 64;
+
+/// A run that this process writes to. `runlake.Run` is built on it.
+#[pyclass(subclass, frozen, name = "Run", module = "runlake._native")]
+#[derive(Debug)]
+pub(crate) struct PyRun {
+    run: Run,
+    strict: bool,
+    /// Held only under the GIL and never while code of Python runs, so nobody ever waits for it.
+    writing: Mutex<Writing>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    columns: Columns,
+    /// Calls of `log` and `log_many`.
+    calls: u64,
+    /// What they took; estimated from samples.
+    spent: Duration,
+    /// Rows of which nothing could be kept because of what they held.
+    refused: u64,
+    /// The memory of the last row, for the next.
+    spare: Option<Spare>,
+}
+
+#[derive(Debug, Default)]
+struct Spare {
+    places: Vec<u32>,
+    points: Vec<(MetricId, f64)>,
+}
+
+impl Writing {
+    /// Counts a call and says how many it stands for, where it is timed.
+    #[inline]
+    fn begin(&mut self) -> Option<(u32, Instant)> {
+        let call = self.calls;
+        self.calls += 1;
+        let weight = if call < u64::from(TIME_ONE_IN) {
+            1
+        } else if call.is_multiple_of(u64::from(TIME_ONE_IN)) {
+            TIME_ONE_IN
+        } else {
+            return None;
+        };
+        Some((weight, Instant::now()))
+    }
+
+    #[inline]
+    fn end(&mut self, timed: Option<(u32, Instant)>) {
+        if let Some((weight, started)) = timed {
+            self.spent += started.elapsed() * weight;
+        }
+    }
+
+    #[inline]
+    fn new_row<'py>(&mut self) -> Row<'py> {
+        let mut spare = self.spare.take().unwrap_or_default();
+        spare.places.clear();
+        spare.points.clear();
+        Row { places: spare.places, points: spare.points, ..Row::default() }
+    }
+
+    #[inline]
+    fn recycle(&mut self, row: Row<'_>) {
+        self.spare = Some(Spare { places: row.places, points: row.points });
+    }
+}
+
+#[pymethods]
+impl PyRun {
+    /// Starts a run, or continues the one that has this id.
+    #[new]
+    #[pyo3(signature = (
+        *, store, project, id=None, name=None, config=None, group=None, job_type=None, tags=None, notes=None,
+        launch=None, attributes=None, strict=false, joined=false
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "all are keywords, named in Python")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn new(
+        py: Python<'_>,
+        store: PathBuf,
+        project: &str,
+        id: Option<&str>,
+        name: Option<&str>,
+        config: Option<&Bound<'_, PyAny>>,
+        group: Option<&str>,
+        job_type: Option<&str>,
+        tags: Option<Vec<String>>,
+        notes: Option<&str>,
+        launch: Option<&str>,
+        attributes: Option<&Bound<'_, PyDict>>,
+        strict: bool,
+        joined: bool,
+    ) -> PyResult<Self> {
+        let config = config.map(|config| convert::json_object("config", config)).transpose()?;
+        let attributes =
+            attributes.map(|all| convert::json_object("attributes", all)).transpose()?;
+        let start = || -> Result<Run, runlake_engine::Error> {
+            let mut options = LakeOptions::default();
+            options.create = true;
+            options.strict = strict;
+            let mut builder = options.open(&store)?.run(project);
+            if let Some(id) = id {
+                builder = builder.id(id);
+            }
+            if let Some(name) = name {
+                builder = builder.name(name);
+            }
+            if let Some(config) = config {
+                builder = builder.config(config);
+            }
+            if let Some(group) = group {
+                builder = builder.group(group);
+            }
+            if let Some(job_type) = job_type {
+                builder = builder.job_type(job_type);
+            }
+            if let Some(tags) = tags {
+                builder = builder.tags(tags);
+            }
+            if let Some(notes) = notes {
+                builder = builder.notes(notes);
+            }
+            if let Some(launch) = launch {
+                builder = builder.launch(launch);
+            }
+            for (key, value) in attributes.into_iter().flatten() {
+                builder = builder.attribute(&key, value);
+            }
+            if joined {
+                builder = builder.join();
+            }
+            builder.start()
+        };
+        let run = py.detach(start).map_err(|error| from_engine(&error))?;
+        Ok(Self { run, strict, writing: Mutex::default() })
+    }
+
+    /// Logs one row: any number of metrics at one step.
+    ///
+    /// Values are numbers: floats, ints, bools, numpy scalars, and whatever has `.item()` or `.__float__()`. Nested
+    /// mappings become dotted names, `None` is skipped, NaN and infinities are data. Where a value is none of these, the
+    /// rest of the row is kept and a `DataWarning` says so, once for each key. Integers above 2**53 are rounded, which
+    /// is said once too. This never raises for what the data or the disk does, unless the run is strict.
+    ///
+    /// Args:
+    ///     data: metric names to values.
+    ///     step: any integer; it may repeat, skip and go back. Where it is not given, one more than the highest so far.
+    ///     labels: further dimensions, such as `{"rank": 3}`; their values are text or numbers.
+    ///
+    /// >>> import runlake
+    /// >>> with runlake.init(project="digits") as run:
+    /// ...     run.log({"loss": 0.5, "eval": {"accuracy": 0.8}}, step=100)
+    /// ...     run.log({"grad_norm": 1.5}, step=100, labels={"layer": 3})
+    #[pyo3(signature = (data, step=None, labels=None))]
+    pub(crate) fn log<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        step: Option<&Bound<'py, PyAny>>,
+        labels: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = data.py();
+        let mut writing = self.writing();
+        let timed = writing.begin();
+        let mut row = writing.new_row();
+        let (Ok(dict), Ok(quick_step), None) = (data.cast_exact(), quick_step(step), labels) else {
+            drop(writing);
+            self.log_with_care(py, row, data, step, labels)?;
+            self.writing().end(timed);
+            return Ok(());
+        };
+        writing.columns.quick_pass(&self.run, dict, &mut row);
+        if row.aside.is_empty() && row.complaints.is_empty() {
+            if !row.points.is_empty() {
+                match self.run.log_labelled(quick_step, None, None, &row.points) {
+                    Ok(()) => writing.columns.remember(&row),
+                    Err(error) => {
+                        drop(writing);
+                        return self.refuse(py, &error);
+                    }
+                }
+            }
+            writing.recycle(row);
+            writing.end(timed);
+            return Ok(());
+        }
+        drop(writing);
+        self.complete(py, row, quick_step, None)?;
+        self.writing().end(timed);
+        Ok(())
+    }
+
+    /// Logs many points of one metric, without a loop in Python.
+    ///
+    /// Arrays may be numpy arrays, tensors, pandas or polars series, Arrow arrays (whatever has `__arrow_c_array__` or
+    /// `__arrow_c_stream__`), or lists. A null is left out; NaN is data.
+    ///
+    /// Args:
+    ///     metric: the name of the metric.
+    ///     values: numbers of any type.
+    ///     steps: integers, as many as values. Where they are not given, one each from the next step on.
+    ///     times: as many as values: integers are microseconds since 1970 (UTC), floats are seconds since then,
+    ///         `datetime64`, Arrow timestamps and `datetime` objects are themselves. Where they are not given, now.
+    ///     labels: further dimensions; as for `log`.
+    ///
+    /// >>> import runlake
+    /// >>> with runlake.init(project="digits") as run:
+    /// ...     run.log_many("loss", [0.5, 0.4, 0.3], steps=[0, 10, 20])
+    #[pyo3(signature = (metric, values, steps=None, times=None, labels=None))]
+    fn log_many<'py>(
+        &self,
+        metric: &Bound<'py, PyString>,
+        values: &Bound<'py, PyAny>,
+        steps: Option<&Bound<'py, PyAny>>,
+        times: Option<&Bound<'py, PyAny>>,
+        labels: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = metric.py();
+        let started = Instant::now();
+        let metric = metric.to_string_lossy();
+        let read = || -> PyResult<_> {
+            let mut values = convert::doubles("values", values)?;
+            let mut steps = steps.map(|steps| convert::integers("steps", steps)).transpose()?;
+            let mut times = times.map(|times| convert::times("times", times)).transpose()?;
+            let points = values.values.len();
+            for (what, length) in
+                [("steps", steps.as_ref().map(Vec::len)), ("times", times.as_ref().map(Vec::len))]
+            {
+                if let Some(length) = length
+                    && length != points
+                {
+                    return Err(Class::InvalidArgument
+                        .error(format!("there are {points} values but {length} {what}")));
+                }
+            }
+            if let Some(present) = values.present.take() {
+                convert::keep(&mut values.values, &present);
+                if let Some(steps) = &mut steps {
+                    convert::keep(steps, &present);
+                }
+                if let Some(times) = &mut times {
+                    convert::keep(times, &present);
+                }
+            }
+            Ok((values.values, steps, times))
+        };
+        let mut complaints = Vec::new();
+        match read() {
+            Ok((values, steps, times)) => {
+                let labels = labels.and_then(|labels| self.labels_id(labels, &mut complaints));
+                let mut row = Row::default();
+                let place = self.writing().columns.place_of_name(&self.run, &metric, &mut row);
+                complaints.append(&mut row.complaints);
+                if self.strict
+                    && let Some(complaint) = complaints.first()
+                {
+                    return Err(Class::InvalidArgument.error(complaint.message.as_str()));
+                }
+                if let (Some(place), false) = (place, values.is_empty()) {
+                    let id = self.writing().columns.metric(place);
+                    let log = || {
+                        self.run.log_many(id, labels, steps.as_deref(), times.as_deref(), &values)
+                    };
+                    match py.detach(log) {
+                        Ok(()) => self.writing().columns.remember_many(place, &values),
+                        Err(error) => self.refuse(py, &error)?,
+                    }
+                }
+            }
+            Err(error) if self.strict => return Err(error),
+            Err(error) => {
+                self.writing().refused += 1;
+                complaints.push(Complaint {
+                    message: format!(
+                        "log_many({}): nothing of this call is kept: {}",
+                        shorten(&metric),
+                        error.value(py)
+                    ),
+                    key: format!("{metric}\0many"),
+                });
+            }
+        }
+        let mut writing = self.writing();
+        writing.calls += 1;
+        writing.spent += started.elapsed();
+        drop(writing);
+        self.complain(py, complaints)
+    }
+
+    /// Waits until everything that this process logged so far would survive a power cut.
+    fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.run.sync()).map_err(|error| from_engine(&error))
+    }
+
+    /// Ends the run: `finished`, `failed` or `killed`.
+    fn end(&self, py: Python<'_>, state: &str, exit_code: Option<i32>) -> PyResult<()> {
+        let state = match state {
+            "finished" => State::Finished,
+            "failed" => State::Failed,
+            "killed" => State::Killed,
+            other => {
+                return Err(Class::InvalidArgument
+                    .error(format!("state: {other:?} is none that a run can end with")));
+            }
+        };
+        py.detach(|| self.run.finish(state, exit_code)).map_err(|error| from_engine(&error))?;
+        Ok(())
+    }
+
+    /// Sets one top-level key of the configuration.
+    fn set_config(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = convert::json(value)?;
+        say(py, || self.run.config(key, Some(value)))
+    }
+
+    /// Takes one top-level key of the configuration back.
+    fn remove_config(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        say(py, || self.run.config(key, None))
+    }
+
+    /// Sets one top-level key of the summary.
+    fn set_summary(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = convert::json(value)?;
+        say(py, || self.run.summary(key, Some(value)))
+    }
+
+    /// Takes one top-level key of the summary back.
+    fn remove_summary(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        say(py, || self.run.summary(key, None))
+    }
+
+    /// Adds a tag, or takes it off.
+    fn set_tag(&self, py: Python<'_>, tag: &str, on: bool) -> PyResult<()> {
+        say(py, || self.run.tag(tag, on))
+    }
+
+    /// Sets an attribute such as `name` or `notes`; `None` takes it back.
+    fn set_attribute(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = if value.is_none() { None } else { Some(convert::json(value)?) };
+        say(py, || self.run.attribute(key, value))
+    }
+
+    /// What the lake knows of the run: its attributes, tags, configuration and summary, of all processes.
+    fn known<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let find = || {
+            let runs = self.run.lake().snapshot()?.runs()?;
+            let ours = runs.iter().find(|known| {
+                *known.project == *self.run.project() && *known.run_id == *self.run.id()
+            });
+            Ok::<_, runlake_engine::Error>(ours.cloned())
+        };
+        let dict = PyDict::new(py);
+        if let Some(known) = py.detach(find).map_err(|error| from_engine(&error))? {
+            dict.set_item("name", known.name.as_deref())?;
+            dict.set_item("group", known.group_name.as_deref())?;
+            dict.set_item("job_type", known.job_type.as_deref())?;
+            dict.set_item("notes", known.notes.as_deref())?;
+            dict.set_item("tags", known.tags.as_slice())?;
+            dict.set_item("config", convert::from_json_object(py, &known.config)?)?;
+            dict.set_item("summary", convert::from_json_object(py, &known.summary)?)?;
+        }
+        Ok(dict)
+    }
+
+    /// The value of `metric` that this process logged last.
+    fn last(&self, metric: &str) -> Option<f64> {
+        self.writing().columns.last(metric)
+    }
+
+    /// The metrics that this process logged, in the order of their first value.
+    fn metrics(&self) -> Vec<String> {
+        self.writing().columns.columns().iter().map(|column| column.name.to_string()).collect()
+    }
+
+    /// For the first `most` metrics of this process: name, sparkline of at most `width` bars, last value.
+    fn trends(&self, most: usize, width: usize) -> Vec<(String, String, f64)> {
+        let writing = self.writing();
+        let columns = writing.columns.columns().iter().take(most);
+        let line = |column: &row::Column| {
+            (column.name.to_string(), column.trend.sparkline(width), column.last)
+        };
+        columns.map(line).collect()
+    }
+
+    /// What this process logged: `rows`, `points`, `dropped_rows`, `refused_rows`, `calls`, `seconds`.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.run.stats();
+        let dict = PyDict::new(py);
+        dict.set_item("rows", stats.rows)?;
+        dict.set_item("points", stats.points)?;
+        dict.set_item("dropped_rows", stats.dropped_rows)?;
+        let writing = self.writing();
+        dict.set_item("refused_rows", writing.refused)?;
+        dict.set_item("calls", writing.calls)?;
+        dict.set_item("seconds", writing.spent.as_secs_f64())?;
+        Ok(dict)
+    }
+
+    /// The id, unique in the project.
+    #[getter]
+    fn id(&self) -> &str {
+        self.run.id()
+    }
+
+    /// The name as the run started with it.
+    #[getter]
+    fn first_name(&self) -> &str {
+        self.run.name()
+    }
+
+    /// The project.
+    #[getter]
+    fn project(&self) -> &str {
+        self.run.project()
+    }
+
+    /// The launch: one start of a job, which may span processes.
+    #[getter]
+    fn launch(&self) -> &str {
+        self.run.launch()
+    }
+
+    /// The absolute path of the lake.
+    #[getter]
+    fn store<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text_path(py, self.run.lake().path())
+    }
+
+    /// Whether what cannot be kept raises an exception.
+    #[getter]
+    fn strict(&self) -> bool {
+        self.strict
+    }
+}
+
+impl PyRun {
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        // Nothing that runs under the lock leaves it half done, so a panic there poisons nothing.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way of `log` for everything that is not plain: other mappings, labels, steps that are no `int`.
+    #[cold]
+    fn log_with_care<'py>(
+        &self,
+        py: Python<'py>,
+        mut row: Row<'py>,
+        data: &Bound<'py, PyAny>,
+        step: Option<&Bound<'py, PyAny>>,
+        labels: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let dict = match (data.cast::<PyDict>(), data.cast::<PyMapping>()) {
+            (Ok(dict), _) => Ok(dict.clone()),
+            (_, Ok(mapping)) => convert::dict_of(mapping),
+            _ => {
+                let kind = convert::type_name(data);
+                Err(convert::wrong_type(format!(
+                    "log() takes a mapping such as {{\"loss\": 0.1}}, not {kind}"
+                )))
+            }
+        };
+        let dict = match dict {
+            Ok(dict) => dict,
+            Err(error) if self.strict => return Err(error),
+            Err(error) => {
+                self.writing().refused += 1;
+                row.complaints.push(Complaint {
+                    key: "\0data".to_owned(),
+                    message: format!("{}; the row is not kept", error.value(py)),
+                });
+                return self.complain(py, row.complaints);
+            }
+        };
+        let (step, trouble) = step.map_or((None, None), convert::step);
+        if let Some(trouble) = trouble {
+            row.complaints.push(Complaint {
+                key: "\0step".to_owned(),
+                message: match trouble {
+                    StepTrouble::Fraction => {
+                        "a step is a whole number: its fraction is cut off".to_owned()
+                    }
+                    StepTrouble::Unfit(why) => {
+                        format!("the step is left out, so that the row gets the next one: {why}")
+                    }
+                },
+            });
+        }
+        let labels = labels.and_then(|labels| self.labels_id(labels, &mut row.complaints));
+        self.writing().columns.quick_pass(&self.run, &dict, &mut row);
+        self.complete(py, row, step, labels)
+    }
+
+    /// Reads what the quick pass left, logs the row, then says what could not be kept.
+    #[cold]
+    fn complete(
+        &self,
+        py: Python<'_>,
+        mut row: Row<'_>,
+        step: Option<i64>,
+        labels: Option<LabelsId>,
+    ) -> PyResult<()> {
+        let found = row::read_aside(&mut row);
+        let mut writing = self.writing();
+        for (name, value) in found {
+            writing.columns.put_named(&self.run, &mut row, &name, value);
+        }
+        if self.strict
+            && let Some(complaint) = row.complaints.first()
+        {
+            return Err(Class::InvalidArgument.error(complaint.message.as_str()));
+        }
+        if !row.points.is_empty() {
+            match self.run.log_labelled(step, None, labels, &row.points) {
+                Ok(()) => writing.columns.remember(&row),
+                Err(error) => {
+                    drop(writing);
+                    return self.refuse(py, &error);
+                }
+            }
+        }
+        let complaints = std::mem::take(&mut row.complaints);
+        writing.recycle(row);
+        drop(writing);
+        self.complain(py, complaints)
+    }
+
+    /// A row that the engine did not take: raised where the run is strict, else said once.
+    #[cold]
+    fn refuse(&self, py: Python<'_>, error: &runlake_engine::Error) -> PyResult<()> {
+        if self.strict {
+            return Err(from_engine(error));
+        }
+        self.writing().refused += 1;
+        let message = format!("a row is not kept: {error}");
+        self.complain(py, vec![Complaint { key: "\0row".to_owned(), message }])
+    }
+
+    /// Says each complaint that was not said before. A filter that turns warnings into errors raises them here, after
+    /// the row was kept.
+    fn complain(&self, py: Python<'_>, complaints: Vec<Complaint>) -> PyResult<()> {
+        for complaint in complaints {
+            let is_news = self.writing().columns.is_news(&complaint.key);
+            if is_news {
+                warn(py, &complaint.message)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn labels_id(
+        &self,
+        labels: &Bound<'_, PyAny>,
+        complaints: &mut Vec<Complaint>,
+    ) -> Option<LabelsId> {
+        let Ok(mapping) = labels.cast::<PyMapping>() else {
+            complaints.push(Complaint {
+                key: "\0labels".to_owned(),
+                message: format!(
+                    "labels must be a mapping such as {{\"rank\": 0}}, not {}; they are left out",
+                    convert::type_name(labels)
+                ),
+            });
+            return None;
+        };
+        let dict = match mapping.cast::<PyDict>() {
+            Ok(dict) => dict.clone(),
+            Err(_) => convert::dict_of(mapping).ok()?,
+        };
+        if dict.is_empty() {
+            return None;
+        }
+        let fingerprint = fingerprint(&dict);
+        if let Some(fingerprint) = &fingerprint
+            && let Some(id) = self.writing().columns.labels(fingerprint)
+        {
+            return Some(id);
+        }
+        let mut map = Map::new();
+        for (key, value) in dict.iter() {
+            let (Ok(key), Ok(value)) = (convert::text_of(&key), convert::json(&value)) else {
+                continue;
+            };
+            match value {
+                Value::String(_) | Value::Number(_) => {
+                    map.insert(key.into_owned(), value);
+                }
+                Value::Bool(truth) => {
+                    map.insert(key.into_owned(), Value::String(truth.to_string()));
+                }
+                Value::Null => {}
+                Value::Array(_) | Value::Object(_) => complaints.push(Complaint {
+                    key: format!("{key}\0label"),
+                    message: format!(
+                        "label {} is left out: its value must be text or a number",
+                        shorten(&key)
+                    ),
+                }),
+            }
+        }
+        match self.run.labels(&map) {
+            Ok(id) => {
+                if let Some(fingerprint) = fingerprint {
+                    self.writing().columns.keep_labels(fingerprint, id);
+                }
+                Some(id)
+            }
+            Err(error) => {
+                complaints.push(Complaint {
+                    key: "\0labels".to_owned(),
+                    message: format!("the labels are left out: {error}"),
+                });
+                None
+            }
+        }
+    }
+}
+
+/// Says a fact without holding the GIL.
+fn say(
+    py: Python<'_>,
+    fact: impl FnOnce() -> Result<(), runlake_engine::Error> + Send,
+) -> PyResult<()> {
+    py.detach(fact).map_err(|error| from_engine(&error))
+}
+
+/// A step that takes care to read.
+struct Unusual;
+
+/// The step where it takes no care to read: none, or an `int` that fits.
+#[inline]
+fn quick_step(step: Option<&Bound<'_, PyAny>>) -> Result<Option<i64>, Unusual> {
+    let Some(step) = step else { return Ok(None) };
+    let step = step.cast_exact::<PyInt>().ok().and_then(|step| step.extract().ok());
+    step.map(Some).ok_or(Unusual)
+}
+
+/// Bytes that are equal for equal labels only; none where a value is not plain.
+fn fingerprint(labels: &Bound<'_, PyDict>) -> Option<Vec<u8>> {
+    fn text(bytes: &mut Vec<u8>, text: &str) {
+        bytes.extend_from_slice(&text.len().to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    let mut bytes = Vec::with_capacity(32 * labels.len());
+    for (key, value) in labels.iter() {
+        text(&mut bytes, key.cast_exact::<PyString>().ok()?.to_str().ok()?);
+        if let Ok(value) = value.cast_exact::<PyString>() {
+            bytes.push(0);
+            text(&mut bytes, value.to_str().ok()?);
+        } else if let Ok(value) = value.cast_exact::<PyInt>() {
+            bytes.push(1);
+            bytes.extend_from_slice(&value.extract::<i64>().ok()?.to_le_bytes());
+        } else if let Ok(value) = value.cast_exact::<PyFloat>() {
+            bytes.push(2);
+            bytes.extend_from_slice(&value.value().to_bits().to_le_bytes());
+        } else if let Ok(value) = value.cast_exact::<PyBool>() {
+            bytes.push(3 + u8::from(value.is_true()));
+        } else {
+            return None;
+        }
+    }
+    Some(bytes)
+}

@@ -1,0 +1,346 @@
+"""Reading: relations, their forms, and lakes that others write at the moment."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import runlake
+from conftest import Program, wait_for
+
+Open = Callable[[], runlake.Lake]
+
+
+@pytest.fixture
+def digits(store: Path) -> runlake.Lake:
+    with runlake.init("digits", id="one", name="first", config={"lr": 0.1}, tags=["a"]) as run:
+        for step in range(30):
+            run.log({"train/loss": 1 / (step + 1), "train/accuracy": step / 30}, step=step)
+        run.log({"eval/loss": float("nan")}, step=29)
+    with runlake.init("other", id="two", name="second") as run:
+        run.log({"loss": 1.0}, labels={"rank": 0})
+    return runlake.open(store)
+
+
+def test_a_relation_is_rows_of_tuples(digits: runlake.Lake) -> None:
+    found = digits.sql("select step, value, metric from points where metric = 'train/loss' order by step limit 3")
+    assert isinstance(found, runlake.Relation)
+    assert found.columns == ["step", "value", "metric"]
+    assert found.types == ["Int64", "Float64", "Utf8"]
+    rows = [(0, 1.0, "train/loss"), (1, 0.5, "train/loss"), (2, 1 / 3, "train/loss")]
+    assert found.fetchall() == rows
+    assert list(found) == rows
+    assert list(found) == rows
+    assert found.fetchone() == rows[0]
+    assert len(found) == 3
+    assert (found[0], found[-1]) == (rows[0], rows[2])
+    assert found.to_dicts()[1] == {"step": 1, "value": 0.5, "metric": "train/loss"}
+    with pytest.raises(IndexError, match="row 3 of 3 rows"):
+        found[3]
+
+
+def test_a_relation_without_rows_is_a_relation(digits: runlake.Lake) -> None:
+    found = digits.sql("select step, metric from points where metric = 'absent'")
+    assert (found.fetchall(), len(found), found.fetchone(), list(found)) == ([], 0, None, [])
+    assert found.columns == ["step", "metric"]
+    assert found
+    assert "0 rows, 2 columns" in repr(found)
+    assert found.to_arrow().column_names == ["step", "metric"]
+    assert found.to_polars().shape == (0, 2)
+    assert list(found.to_pandas().columns) == ["step", "metric"]
+
+
+def test_every_library_reads_the_same(digits: runlake.Lake) -> None:
+    found = digits.sql("select run_id, metric, step, time, value from points order by run_id, metric, step")
+    table = found.to_arrow()
+    assert isinstance(table, pa.Table)
+    assert table.schema.field("metric").type == pa.string()
+    assert table.schema.field("time").type == pa.timestamp("us", "UTC")
+    expected = found.to_dicts()
+    nan = next(n for n, row in enumerate(expected) if row["metric"] == "eval/loss")
+    assert expected[nan]["value"] != expected[nan]["value"]
+
+    def without_nan(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        assert len(rows) == 62
+        assert rows[nan]["value"] != rows[nan]["value"]
+        return rows[:nan] + rows[nan + 1 :]
+
+    assert without_nan(table.to_pylist()) == without_nan(expected)
+    polars = found.to_polars()
+    assert isinstance(polars, pl.DataFrame)
+    assert without_nan(polars.to_dicts()) == without_nan(expected)
+    pandas = found.to_pandas()
+    assert isinstance(pandas, pd.DataFrame)
+    assert without_nan(pandas.to_dict("records")) == without_nan(expected)
+    assert pl.DataFrame(found).equals(polars)
+    assert pa.table(found).num_rows == 62
+    assert pa.RecordBatchReader.from_stream(found).read_all().num_rows == 62
+    assert duckdb.sql("select count(*), sum(step) from found").fetchall() == [(62, sum(range(30)) * 2 + 29)]
+
+
+def test_every_type_of_sql_becomes_its_python_type(digits: runlake.Lake) -> None:
+    [row] = digits.sql(
+        """
+        select 1, cast(2 as smallint), cast(3 as integer), 1.5, cast(2.5 as float), 'text', true, null,
+               timestamp '2026-01-02 03:04:05.000006', cast('2026-01-02' as date), [1, 2, null], named_struct('a', 1),
+               cast(1.25 as decimal(10, 2)), interval '1' day, arrow_cast('x', 'LargeUtf8')
+        """
+    ).fetchall()
+    assert row[:8] == (1, 2, 3, 1.5, 2.5, "text", True, None)
+    assert row[8].replace(tzinfo=None) == datetime.datetime(2026, 1, 2, 3, 4, 5, 6)
+    assert row[9] == datetime.date(2026, 1, 2)
+    assert row[10] == [1, 2, None]
+    assert row[11] == {"a": 1}
+    assert str(row[12]) == "1.25"
+    assert "1 day" in row[13]
+    assert row[14] == "x"
+
+
+def test_times_are_aware(digits: runlake.Lake) -> None:
+    [(created,)] = digits.sql("select created_at from runs where run_id = 'one'").fetchall()
+    assert created.tzinfo is datetime.timezone.utc
+    assert abs((datetime.datetime.now(datetime.timezone.utc) - created).total_seconds()) < 600
+
+
+def test_a_relation_reads_well(digits: runlake.Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    text = repr(digits.sql("select step, metric, value from points where metric = 'train/loss' order by step"))
+    assert text.splitlines()[0].split() == ["step", "metric", "value"]
+    assert "…" in text
+    assert text.splitlines()[-1] == "30 rows, 3 columns"
+    assert len(text.splitlines()) < 30
+    assert "0.3333333333333333" in text
+    text = repr(digits.sql("select '<b>' || repeat('x', 1000) as long, null as nothing, E'a\\nb' as lines"))
+    assert "…" in text
+    assert "NULL" in text
+    assert max(map(len, text.splitlines())) < 100
+    wide = repr(digits.runs())
+    assert max(map(len, wide.splitlines())) <= 120
+    assert re.search(r"2 rows, 26 columns, \d+ of them shown", wide)
+    html = digits.sql("select '<b>&' as text, 1 as number")._repr_html_()
+    assert "&lt;b&gt;&amp;" in html
+    assert html.count("<tr>") == 2
+    assert "1 row, 2 columns" in html
+
+
+def test_runs_lists_the_runs_of_a_project(digits: runlake.Lake) -> None:
+    assert [row["run_id"] for row in digits.runs().to_dicts()] == ["two", "one"]
+    assert [row["run_id"] for row in digits.runs("digits").to_dicts()] == ["one"]
+    assert digits.runs("it's").fetchall() == []
+
+
+@pytest.mark.parametrize("name", ["one", "on", "first", "digits/one", "digits/first", "@last-1"])
+def test_a_run_is_found_by_many_names(digits: runlake.Lake, name: str) -> None:
+    assert digits.run(name).id == "one"
+
+
+def test_the_last_run_is_the_one_that_is_meant_where_none_is_named(digits: runlake.Lake) -> None:
+    assert digits.run().id == "two"
+
+
+def test_a_run_tells_what_the_lake_knows(digits: runlake.Lake) -> None:
+    run = digits.run("one")
+    assert (run.project, run.name, run.state, run.tags, run.config) == (
+        "digits",
+        "first",
+        "finished",
+        ["a"],
+        {"lr": 0.1},
+    )
+    assert run.last_step == 29
+    assert run.summary["train/loss"] == 1 / 30
+    assert repr(run) == "<runlake.RunInfo 'first' id='one' project='digits' state='finished'>"
+    history = run.history()
+    assert len(history) == 30
+    assert {"step", "train/loss", "train/accuracy", "eval/loss"} <= set(history.columns)
+
+
+def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:
+    columns = digits.history("one", metrics="train/*").columns
+    assert [column for column in columns if "/" in column] == ["train/accuracy", "train/loss"]
+    columns = digits.history("one", metrics=["train/loss", "eval/*"]).columns
+    assert [column for column in columns if "/" in column] == ["eval/loss", "train/loss"]
+    rows = digits.history("one", metrics="train/loss").to_dicts()
+    assert [row["train/loss"] for row in rows] == [1 / (step + 1) for step in range(30)]
+
+
+def test_no_run_says_what_it_could_have_been(digits: runlake.Lake) -> None:
+    with pytest.raises(runlake.NotFound, match="no run 'frist'; did you mean") as caught:
+        digits.run("frist")
+    assert any("first" in candidate for candidate in caught.value.candidates)
+    assert isinstance(caught.value, LookupError)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("selct 1", "cannot parse"),
+        ("select * from pints", "points"),
+        ("select stp from points", "step"),
+        ("drop table points", "read-only"),
+        ("insert into points values (1)", "read-only"),
+        ("create table x as select 1", "read-only"),
+        ("copy (select 1) to '/tmp/x.csv'", "read-only"),
+        ("create external table x stored as csv location '/etc/passwd'", "read-only"),
+    ],
+)
+def test_a_query_that_cannot_be_run_says_why(digits: runlake.Lake, query: str, said: str) -> None:
+    with pytest.raises(runlake.InvalidQuery, match=said) as caught:
+        digits.sql(query)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_data_that_a_query_cannot_use_is_an_error_of_its_own(digits: runlake.Lake) -> None:
+    with pytest.raises(runlake.QueryFailed, match="abc"):
+        digits.sql("select cast(replace(metric, metric, 'abc') as bigint) from points")
+
+
+def test_no_lake_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNLAKE_STORE", raising=False)
+    with pytest.raises(runlake.NoLake, match=r"absent\.lake") as caught:
+        runlake.open(tmp_path / "absent.lake")
+    assert caught.value.path == str(tmp_path / "absent.lake")
+    assert not (tmp_path / "absent.lake").exists()
+    monkeypatch.setenv("RUNLAKE_STORE", str(tmp_path / "other.lake"))
+    with pytest.raises(runlake.NoLake, match="RUNLAKE_STORE"):
+        runlake.open()
+
+
+def test_a_lake_of_a_later_version_and_a_broken_one_are_told_apart(digits: runlake.Lake, store: Path) -> None:
+    lake_file = store / "LAKE"
+    whole = lake_file.read_bytes()
+    lake_file.write_bytes(b"\x00\x01\x02")
+    with pytest.raises((runlake.CorruptLake, runlake.UnsupportedLake)) as caught:
+        runlake.open(store)
+    assert "LAKE" in str(caught.value)
+    lake_file.write_bytes(whole)
+    assert len(runlake.open(store).runs()) == 2
+
+
+def test_a_directory_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no directory")
+    with pytest.raises((runlake.StorageError, runlake.Error)) as caught:
+        runlake.init("p", store=file / "runs.lake")
+    assert str(file) in str(caught.value)
+    assert runlake.run is None
+
+
+def test_reading_writes_nothing(digits: runlake.Lake, store: Path) -> None:
+    def everything() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in store.rglob("*")}
+
+    before = everything()
+    opened = runlake.open(store)
+    opened.sql("select * from points").fetchall()
+    opened.runs().fetchall()
+    assert everything() == before
+
+
+def test_rows_of_another_process_are_seen_while_it_lives(store: Path, lake: Open) -> None:
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, runlake\n"
+            "run = runlake.init('p', id='r')\n"
+            "print('ready', flush=True)\n"
+            "for line in sys.stdin:\n"
+            "    run.log({'x': float(line)})\n"
+            "    print('logged', flush=True)\n",
+        ],
+        env={**os.environ, "RUNLAKE_STORE": str(store)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    opened = lake()
+    for value in range(20):
+        child.stdin.write(f"{value}\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "logged\n"
+        # What `log` returned from is there at once: no waiting.
+        assert opened.sql("select max(value), count(*) from points").fetchall() == [(float(value), value + 1)]
+    child.stdin.close()
+    child.wait(30)
+    wait_for(lambda: opened.run("r").state == "finished")
+    child.stdout.close()
+
+
+def test_each_query_sees_the_lake_as_it_is_then(store: Path, lake: Open) -> None:
+    run = runlake.init("p")
+    opened = lake()
+    run.log({"x": 1.0})
+    first = opened.sql("select value from points")
+    run.log({"x": 2.0})
+    assert len(first) == 1
+    assert len(opened.sql("select value from points")) == 2
+
+
+@pytest.mark.xfail(run=False, reason="a cross join is not interrupted yet and would hang the suite")
+def test_ctrl_c_stops_a_query(digits: runlake.Lake) -> None:
+    tables = [f"t{n}" for n in range(8)]
+    endless = " cross join ".join(f"(select step from points) {table}" for table in tables)
+    total = " + ".join(f"{table}.step" for table in tables)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        digits.sql(f"select count(*) from {endless} where {total} < -1")
+    assert time.monotonic() - started < 10
+    assert digits.sql("select 1").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("method", "package", "install"),
+    [
+        ("to_arrow", "pyarrow", "pip install pyarrow"),
+        ("to_pandas", "pandas", "pip install pandas pyarrow"),
+        ("to_polars", "polars", "pip install polars"),
+    ],
+)
+def test_a_missing_package_says_how_to_install_it(
+    digits: runlake.Lake, monkeypatch: pytest.MonkeyPatch, method: str, package: str, install: str
+) -> None:
+    found = digits.sql("select 1")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=install):
+        getattr(found, method)()
+
+
+def test_the_lake_is_found_upward_from_where_the_process_started(store: Path, tmp_path: Path, program: Program) -> None:
+    runlake.init("p", id="r").finish()
+    inner = store.parent / "a" / "b"
+    inner.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import runlake; print(runlake.open().path)"],
+        cwd=inner,
+        env={key: value for key, value in os.environ.items() if key != "RUNLAKE_STORE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{store}\n", done.stderr
+
+
+def test_a_lake_has_a_repr(digits: runlake.Lake, store: Path) -> None:
+    assert repr(digits) == f"<runlake.Lake {str(store)!r}>"
+    assert digits.path == str(store)

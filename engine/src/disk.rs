@@ -1,0 +1,353 @@
+//! The file operations of the engine and what each promises.
+//!
+//! A file is made whole before it is visible, and it is durable when the call returns: its bytes are synced before it
+//! gets its name, and the folder is synced after. A crash between any two steps leaves the old state or the new one,
+//! and at most a file that [`is_temporary`] names, which nobody reads.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that other code goes through"
+)]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
+use uuid::Uuid;
+
+use crate::{Error, Result};
+
+/// Creates `path` with `bytes` if nobody has created it before. `Ok(false)` says that the name was taken, and then
+/// nothing has changed. Of any number of processes that publish one name, on any number of hosts, one gets `Ok(true)`.
+///
+/// After an error from the last step (syncing the folder) the file is visible all the same.
+pub(crate) fn publish(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let temporary = Temporary::write(path, bytes)?;
+    let published = temporary.link_to(path)?;
+    drop(temporary);
+    if published {
+        sync_dir(folder_of(path))?;
+    }
+    Ok(published)
+}
+
+/// Puts `bytes` where `path` is, whether or not something stood there. Of two calls at once the later one wins.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = Temporary::write(path, bytes)?;
+    fs::rename(&temporary.path, path).map_err(|e| Error::io("replace", path, e))?;
+    sync_dir(folder_of(path))
+}
+
+/// Moves a finished and already synced file to its place on the same filesystem.
+pub(crate) fn place(staged: &Path, path: &Path) -> Result<()> {
+    fs::rename(staged, path).map_err(|e| Error::io("move a file to", path, e))?;
+    sync_dir(folder_of(path))?;
+    if folder_of(staged) == folder_of(path) { Ok(()) } else { sync_dir(folder_of(staged)) }
+}
+
+/// Reads a whole file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+/// Reads a whole file; `None` where there is none.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+/// Opens a file for reading.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path, e))
+}
+
+/// Creates a file that must not exist yet, for writing. Whoever writes it calls [`sync`] before it is [`place`]d.
+pub(crate) fn create(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(|e| Error::io("create", path, e))
+}
+
+/// Creates a file that must not exist yet, to be mapped. Says what the system said, since a full disk is no error here.
+pub(crate) fn create_for_mapping(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+/// Opens a file that is there, to be mapped.
+pub(crate) fn open_for_mapping(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Creates a file with `bytes`; neither durable nor whole at once. For files that nobody misses after a power cut.
+pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
+    create(path)?.write_all(bytes).map_err(|e| Error::io("write", path, e))
+}
+
+/// Creates a folder that must not exist yet; not durable.
+pub(crate) fn create_dir(folder: &Path) -> Result<()> {
+    fs::create_dir(folder).map_err(|e| Error::io("create the folder", folder, e))
+}
+
+/// Gives a file or a folder another name; not durable.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Removes a folder if it is empty or gone; leaves it where somebody has put something else into it.
+pub(crate) fn remove_empty_dir(folder: &Path) -> Result<()> {
+    match fs::remove_dir(folder) {
+        Err(e)
+            if e.kind() != io::ErrorKind::NotFound
+                && e.kind() != io::ErrorKind::DirectoryNotEmpty =>
+        {
+            Err(Error::io("remove the folder", folder, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file a second name.
+pub(crate) fn link(path: &Path, second: &Path) -> Result<()> {
+    fs::hard_link(path, second).map_err(|e| Error::io("link", second, e))
+}
+
+/// Makes the bytes of `file` durable; `path` is its name for an error.
+pub(crate) fn sync(file: &File, path: &Path) -> Result<()> {
+    file.sync_all().map_err(|e| Error::io("sync", path, e))
+}
+
+/// The names in a folder, sorted; none where the folder is missing. Names that are not UTF-8 are passed over, since the
+/// engine writes none.
+pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
+    let failed = |e| Error::io("list", folder, e);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Creates a folder and those above it, each durable in its parent. Nothing happens where it exists.
+pub(crate) fn create_dirs(folder: &Path) -> Result<()> {
+    let failed = |e| Error::io("create the folder", folder, e);
+    match fs::create_dir(folder) {
+        Ok(()) => sync_dir(folder_of(folder)),
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) else {
+                return Err(failed(e));
+            };
+            create_dirs(parent)?;
+            match fs::create_dir(folder) {
+                Ok(()) => sync_dir(parent),
+                Err(_) if folder.is_dir() => Ok(()),
+                Err(e) => Err(failed(e)),
+            }
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Removes a file; says whether it was there. Not durable: after a power cut it may be back.
+pub(crate) fn remove_if_there(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("remove", path, e)),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(folder: &Path) -> Result<()> {
+    let opened = File::open(folder).map_err(|e| Error::io("open", folder, e))?;
+    match opened.sync_all() {
+        // Some network filesystems keep names durable by themselves and refuse to sync a folder.
+        Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+        synced => synced.map_err(|e| Error::io("sync", folder, e)),
+    }
+}
+
+/// Whether something stands at `path`.
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| Error::io("look for", path, e))
+}
+
+/// The size of a file in bytes.
+pub(crate) fn size(path: &Path) -> Result<u64> {
+    fs::metadata(path).map(|m| m.len()).map_err(|e| Error::io("look at", path, e))
+}
+
+/// When a file was last written, in microseconds since 1970 (UTC).
+pub(crate) fn modified_us(path: &Path) -> Result<i64> {
+    let metadata = fs::metadata(path).map_err(|e| Error::io("look at", path, e))?;
+    Ok(metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000))
+}
+
+/// Whether a file of this name is one that a crash left half made: remove it once it is old.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.strip_prefix('.').is_some_and(|rest| rest.strip_suffix(".tmp").is_some())
+}
+
+/// The folder that holds `path`.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A synced file that has no name yet under which anybody would read it. Dropping it takes its temporary name away.
+struct Temporary {
+    path: PathBuf,
+    /// Device and inode: who it is, whatever it is called.
+    identity: (u64, u64),
+}
+
+impl Temporary {
+    /// Writes `bytes` beside `target`.
+    fn write(target: &Path, bytes: &[u8]) -> Result<Self> {
+        let path = folder_of(target).join(format!(".{}.tmp", Uuid::new_v4().simple()));
+        let mut file = create(&path)?;
+        let mut temporary = Self { path, identity: (0, 0) };
+        let failed = |e| Error::io("write", target, e);
+        file.write_all(bytes).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        temporary.identity = (metadata.dev(), metadata.ino());
+        Ok(temporary)
+    }
+
+    /// Whether this file, and not another, is the one called `path`.
+    fn is_at(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity)
+    }
+
+    /// Gives the file the name `path` unless that is taken.
+    fn link_to(&self, path: &Path) -> Result<bool> {
+        let Err(error) = rustix::fs::link(&self.path, path) else { return Ok(true) };
+        // NFS repeats a request whose answer was lost, and then reports our own success as a failure.
+        if self.is_at(path) {
+            return Ok(true);
+        }
+        match error {
+            Errno::EXIST => Ok(false),
+            Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK => self.rename_to(path),
+            error => Err(Error::io("create", path, error)),
+        }
+    }
+
+    /// The same where the filesystem has no hard links.
+    fn rename_to(&self, path: &Path) -> Result<bool> {
+        let renamed = rustix::fs::renameat_with(CWD, &self.path, CWD, path, RenameFlags::NOREPLACE);
+        match renamed {
+            Ok(()) => Ok(true),
+            Err(_) if self.is_at(path) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => {
+                Err(Error::io("create, without hard links or an exclusive rename,", path, error))
+            }
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = remove_if_there(&self.path) {
+            tracing::debug!(%error, "a temporary file stays behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn of_many_that_publish_one_name_one_succeeds_and_its_bytes_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("00.json");
+        let won: Vec<bool> = thread::scope(|scope| {
+            let publishers: Vec<_> = (0..16_u8)
+                .map(|me| {
+                    scope.spawn({
+                        let path = &path;
+                        move || publish(path, &[me; 9]).unwrap()
+                    })
+                })
+                .collect();
+            publishers.into_iter().map(|p| p.join().unwrap()).collect()
+        });
+        assert_eq!(won.iter().filter(|&&won| won).count(), 1);
+        let winner = won.iter().position(|&won| won).unwrap();
+        assert_eq!(read(&path).unwrap(), [u8::try_from(winner).unwrap(); 9]);
+        assert_eq!(list(folder.path()).unwrap(), ["00.json"], "no temporary file is left");
+    }
+
+    #[test]
+    fn an_exclusive_rename_stands_in_for_a_missing_hard_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        assert!(Temporary::write(&path, b"first").unwrap().rename_to(&path).unwrap());
+        assert!(!Temporary::write(&path, b"second").unwrap().rename_to(&path).unwrap());
+        assert_eq!(read(&path).unwrap(), b"first");
+        assert_eq!(list(folder.path()).unwrap(), ["x"]);
+    }
+
+    #[test]
+    fn a_link_that_succeeds_but_reports_a_failure_counts_as_a_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let temporary = Temporary::write(&path, b"mine").unwrap();
+        assert!(temporary.link_to(&path).unwrap());
+        assert!(temporary.link_to(&path).unwrap(), "EEXIST for what is our own");
+        assert!(!Temporary::write(&path, b"theirs").unwrap().link_to(&path).unwrap());
+    }
+
+    #[test]
+    fn a_replaced_file_is_the_old_one_or_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        replace(&path, b"old").unwrap();
+        replace(&path, b"new").unwrap();
+        assert_eq!(read(&path).unwrap(), b"new");
+        assert_eq!(list(folder.path()).unwrap(), ["x"]);
+        assert_eq!(size(&path).unwrap(), 3);
+        assert!(modified_us(&path).unwrap() > 1_600_000_000_000_000);
+    }
+
+    #[test]
+    fn folders_are_made_as_deep_as_needed_and_a_file_in_the_way_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        create_dirs(&deep).unwrap();
+        create_dirs(&deep).unwrap();
+        replace(&deep.join("staged"), b"1").unwrap();
+        place(&deep.join("staged"), &folder.path().join("a/placed")).unwrap();
+        assert_eq!(list(&folder.path().join("a")).unwrap(), ["b", "placed"]);
+        assert!(create_dirs(&folder.path().join("a/placed/d")).is_err());
+        assert_eq!(list(&folder.path().join("none")).unwrap(), Vec::<String>::new());
+        assert!(!remove_if_there(&folder.path().join("none")).unwrap());
+        assert!(read(&folder.path().join("none")).unwrap_err().is_not_found());
+    }
+}

@@ -1,0 +1,87 @@
+//! Facts: what is said about a run. Everything that can change is an append; the newest wins.
+
+use std::{cmp::Ordering, sync::Arc};
+
+/// One thing said about a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// The project.
+    pub project: Arc<str>,
+    /// The run, unique in its project.
+    pub run_id: Arc<str>,
+    /// What sort of thing is said.
+    pub kind: FactKind,
+    /// What it is said of: a config key, a tag, an attribute of the run.
+    pub key: Arc<str>,
+    /// What is said, as JSON text; `None` takes it back.
+    pub value: Option<Arc<str>>,
+    /// The launch in which it was said.
+    pub launch: Arc<str>,
+    /// When it was said: microseconds since 1970 (UTC), moved forward so that what follows is larger.
+    pub hlc: i64,
+    /// The writer (its UUID, hyphenated) that said it.
+    pub writer: Arc<str>,
+    /// Where it stands in that writer's log: file number * 2^32 + byte.
+    pub position: i64,
+}
+
+impl Fact {
+    /// Orders facts by age, newest last: by clock, then writer, then position.
+    pub fn cmp_age(&self, other: &Self) -> Ordering {
+        (self.hlc, &self.writer, self.position).cmp(&(other.hlc, &other.writer, other.position))
+    }
+}
+
+/// What sort of thing a [`Fact`] says. The text on disk is the lower-case name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FactKind {
+    /// An attribute of the run: `name`, `group_name`, `job_type`, `notes`, `host`, `user_name`, `program`, `command`,
+    /// `git_commit`, `git_remote`, `created_at`, `exit_code` and so on.
+    Run,
+    /// What a writer says of the run's state; the key is the writer (its UUID), so that each has its own word.
+    State,
+    /// One top-level key of the configuration, its value nested as the user gave it.
+    Config,
+    /// One top-level key of the summary that the user set.
+    Summary,
+    /// A tag; its value is `true`, or none where it was taken off.
+    Tag,
+    /// A launch that wrote to the run; the key is the launch. Of these the *oldest* counts: launches rank by when they
+    /// were first seen.
+    Launch,
+    /// Rows that a writer could not keep; the key is the writer, the value a count.
+    Dropped,
+    /// A kind that a later version wrote; kept as it is.
+    Other(Arc<str>),
+}
+
+impl FactKind {
+    /// The text on disk.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Run => "run",
+            Self::State => "state",
+            Self::Config => "config",
+            Self::Summary => "summary",
+            Self::Tag => "tag",
+            Self::Launch => "launch",
+            Self::Dropped => "dropped",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl From<&str> for FactKind {
+    fn from(text: &str) -> Self {
+        match text {
+            "run" => Self::Run,
+            "state" => Self::State,
+            "config" => Self::Config,
+            "summary" => Self::Summary,
+            "tag" => Self::Tag,
+            "launch" => Self::Launch,
+            "dropped" => Self::Dropped,
+            other => Self::Other(other.into()),
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! The lake: one directory that keeps the runs of any number of projects.
+
+mod background;
+pub(crate) mod features;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use arc_swap::ArcSwapOption;
+use rustc_hash::FxHashMap;
+
+use crate::{
+    Error, Fact, Result, Run, RunBuilder, RunStats, SegmentMeta, Snapshot, State,
+    catalog::{Table, TableKind},
+    disk,
+    flush::{self, Flushed, Orphans, Tables},
+    log::{
+        self, LastStep,
+        frame::Frame,
+        owner::{self, Liveness},
+        reader::LogReader,
+        run_key,
+        writer::{NotKept, Writer},
+    },
+    names::Names,
+    os::{self, Host},
+    process::PerProcess,
+    run::WeakRun,
+    segment,
+    tail::TailCache,
+};
+use background::Background;
+use features::Features;
+
+/// How to open a lake, and how its writer behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LakeOptions {
+    /// Create the lake where there is none. Off for readers.
+    pub create: bool,
+    /// Milliseconds between two group syncs in the background; the most that a power cut can take. Default 1,000.
+    pub sync_every_ms: u64,
+    /// Flush the log to a segment when it holds this many bytes. Default 16 MiB.
+    pub flush_after_bytes: u64,
+    /// Flush the log to a segment when its oldest row is this old. Default 10 minutes.
+    pub flush_after_ms: u64,
+    /// How much memory may hold rows that the disk does not take. Default 64 MiB.
+    pub spill_bytes: u64,
+    /// Return an error for a row that could not be kept, instead of counting it. Default off.
+    pub strict: bool,
+}
+
+impl Default for LakeOptions {
+    fn default() -> Self {
+        Self {
+            create: false,
+            sync_every_ms: 1000,
+            flush_after_bytes: 16 << 20,
+            flush_after_ms: 600_000,
+            spill_bytes: 64 << 20,
+            strict: false,
+        }
+    }
+}
+
+impl LakeOptions {
+    /// Opens the lake at `path`.
+    ///
+    /// # Errors
+    /// [`Error::NoLake`] where there is none and `create` is off, [`Error::Unsupported`] for a lake of a later format.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Lake> {
+        let path = path.as_ref();
+        let root = std::path::absolute(path).map_err(|error| Error::io("resolve", path, error))?;
+        let features = match features::read(&root)? {
+            Some(features) => features,
+            None if self.create => features::create(&root, os::now_us())?,
+            None => return Err(Error::NoLake { path: root, looked: Vec::new() }),
+        };
+        Ok(Lake(Arc::new(Core {
+            root,
+            features,
+            options: self,
+            host: Host::this(),
+            names: Names::default(),
+            processes: PerProcess::default(),
+            runs: boxcar::Vec::new(),
+        })))
+    }
+}
+
+/// One store directory. Cheap to clone; all clones share one writer and one cache. `Send + Sync`.
+///
+/// ```
+/// # fn main() -> Result<(), runlake_engine::Error> {
+/// use runlake_engine::{Filter, Lake, State};
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("runs.lake");
+/// let lake = Lake::open_or_create(&path)?;
+/// let run = lake.run("digits").name("first try").start()?;
+/// let loss = run.metric("train/loss")?;
+/// for step in 0..100 {
+///     run.log(step, &[(loss, 1.0 / (1.0 + step as f64))])?;
+/// }
+/// run.finish(State::Finished, Some(0))?;
+///
+/// let series = Lake::open(&path)?.snapshot()?.series(&Filter::default())?;
+/// assert_eq!((series[0].count, series[0].last_value), (100, 0.01));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Lake(Arc<Core>);
+
+/// Counters of one opened lake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LakeMetrics {
+    /// Rows that this process logged.
+    pub logged_rows: u64,
+    /// Points that this process logged.
+    pub logged_points: u64,
+    /// Rows that could not be kept.
+    pub dropped_rows: u64,
+    /// Bytes of this process's log that no segment holds yet; an upper bound.
+    pub tail_bytes: u64,
+}
+
+/// What `runlake doctor` says of a lake.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// The filesystem that the lake is on.
+    pub filesystem: String,
+    /// Bytes that can still be written there.
+    pub free_bytes: u64,
+    /// Whether a file can have two names, which commits rest on.
+    pub hard_links: bool,
+    /// Whether logs are written through shared mappings.
+    pub mapped: bool,
+    /// Whether locks keep others out.
+    pub locks: bool,
+    /// Writers that live, each as "host, process id".
+    pub alive: Vec<String>,
+    /// Writers on other hosts, of which nothing can be said from here.
+    pub elsewhere: Vec<String>,
+    /// Writers that are dead while their logs wait to be taken in.
+    pub dead: u64,
+    /// The bytes of those logs.
+    pub dead_bytes: u64,
+    /// Files that failed a check and were put aside.
+    pub quarantined: Vec<String>,
+}
+
+impl Lake {
+    /// Opens an existing lake; never writes.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        LakeOptions::default().open(path)
+    }
+
+    /// Opens the lake at `path`, creating it where there is none.
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        LakeOptions { create: true, ..LakeOptions::default() }.open(path)
+    }
+
+    /// The absolute path.
+    pub fn path(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// The lake's own id, which stays when its folder is moved.
+    pub fn uuid(&self) -> &str {
+        &self.0.features.uuid
+    }
+
+    /// Starts to describe a run of `project`.
+    pub fn run(&self, project: &str) -> RunBuilder {
+        RunBuilder::new(self.clone(), project)
+    }
+
+    /// A consistent view of everything that was published before the call, by any process. Never writes.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let process = self.0.process();
+        let mut tails = lock(&process.tails);
+        let view = tails.view(
+            &self.0.root,
+            &self.0.host,
+            &process.tables.points,
+            &process.tables.facts,
+        )?;
+        drop(tails);
+        Ok(Snapshot::new(Arc::clone(&self.0), view))
+    }
+
+    /// Flushes what this process logged so far and waits for the commit.
+    pub fn flush(&self) -> Result<Flushed> {
+        match self.0.process().writer.load_full() {
+            Some(writer) => self.0.flush_writer(&writer),
+            None => Ok(Flushed::default()),
+        }
+    }
+
+    /// Makes durable what this process logged so far.
+    pub fn sync(&self) -> Result<()> {
+        let process = self.0.process();
+        let Some(writer) = process.writer.load_full() else { return Ok(()) };
+        let background = lock(&process.background).clone();
+        match background {
+            Some(background) => background.sync(&writer),
+            None => writer.sync(),
+        }
+    }
+
+    /// Takes in the logs of dead writers: flushes them, many in one commit, and removes their folders. `watch` is told
+    /// now and then how many writers were looked at, of how many.
+    pub fn adopt(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
+        self.0.adopt(watch)
+    }
+
+    /// Counters of this process.
+    pub fn metrics(&self) -> LakeMetrics {
+        let mut metrics = LakeMetrics::default();
+        for (_, run) in &self.0.runs {
+            if let Some(RunStats { rows, points, dropped_rows }) =
+                run.upgrade().map(|run| run.stats())
+            {
+                metrics.logged_rows += rows;
+                metrics.logged_points += points;
+                metrics.dropped_rows += dropped_rows;
+            }
+        }
+        metrics.tail_bytes =
+            self.0.process().writer.load_full().map_or(0, |writer| writer.tail_bytes());
+        metrics
+    }
+
+    /// Looks the lake over: filesystem, locks, writers, what was put aside. Never writes.
+    pub fn health(&self) -> Result<Health> {
+        let core = &self.0;
+        let free_bytes =
+            os::free_bytes(&core.root).map_err(|error| Error::io("look at", &core.root, error))?;
+        let filesystem =
+            os::filesystem(&core.root).map_err(|error| Error::io("look at", &core.root, error))?;
+        let (mut alive, mut elsewhere) = (Vec::new(), Vec::new());
+        for (_, folder) in flush::writers(&core.root)? {
+            let list = match owner::liveness(&folder, &core.host)? {
+                Liveness::Alive => &mut alive,
+                Liveness::Elsewhere => &mut elsewhere,
+                Liveness::Dead => continue,
+            };
+            list.extend(
+                owner::read(&folder)
+                    .map(|owner| format!("{}, process {}", owner.host.name, owner.pid)),
+            );
+        }
+        let orphans = core.orphans()?;
+        Ok(Health {
+            filesystem: filesystem.to_owned(),
+            free_bytes,
+            hard_links: core.features.probe.hard_links,
+            mapped: core.features.probe.shared_mappings,
+            locks: core.features.probe.locks,
+            alive,
+            elsewhere,
+            dead: orphans.writers,
+            dead_bytes: orphans.bytes,
+            quarantined: disk::list(&core.root.join("quarantine"))?,
+        })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+/// What all clones of a [`Lake`] share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) root: PathBuf,
+    pub(crate) features: Features,
+    pub(crate) options: LakeOptions,
+    pub(crate) host: Host,
+    pub(crate) names: Names,
+    processes: PerProcess<Process>,
+    /// The runs that were started here, to count their rows and to say again that they run when a writer moves on.
+    runs: boxcar::Vec<WeakRun>,
+}
+
+/// What belongs to one process; a forked child has its own.
+#[derive(Debug)]
+struct Process {
+    tables: Tables,
+    tails: Mutex<TailCache>,
+    /// Facts of segments, which never change, by the segment's path.
+    facts: Mutex<FxHashMap<PathBuf, Arc<Vec<Fact>>>>,
+    writer: ArcSwapOption<Writer>,
+    /// Held while a writer is created, before `background`.
+    creating: Mutex<()>,
+    background: Mutex<Option<Arc<Background>>>,
+    writable: OnceLock<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    fn process(&self) -> &Process {
+        self.processes.get(|| Process {
+            tables: Tables {
+                root: self.root.clone(),
+                points: Table::new(&self.root, TableKind::Points),
+                facts: Table::new(&self.root, TableKind::Facts),
+                turn: Mutex::new(()),
+            },
+            tails: Mutex::default(),
+            facts: Mutex::default(),
+            writer: ArcSwapOption::empty(),
+            creating: Mutex::default(),
+            background: Mutex::default(),
+            writable: OnceLock::new(),
+        })
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        let process = self.process();
+        if process.writable.get().is_none() {
+            self.features.check_writer(&self.root)?;
+            let _first = process.writable.set(());
+        }
+        Ok(())
+    }
+
+    /// This process's writer, created at the first call, and again after somebody took it for dead.
+    pub(crate) fn writer(self: &Arc<Self>) -> Result<Arc<Writer>> {
+        let process = self.process();
+        let usable = || process.writer.load_full().filter(|writer| !writer.is_retired());
+        if let Some(writer) = usable() {
+            return Ok(writer);
+        }
+        let creating = lock(&process.creating);
+        if let Some(writer) = usable() {
+            return Ok(writer);
+        }
+        self.check_writable()?;
+        let writer = Writer::create(&self.root, self.options.spill_bytes, os::now_us())?;
+        let background = Arc::new(Background::start(self, &writer)?);
+        let before = process.writer.swap(Some(Arc::clone(&writer)));
+        let ended = lock(&process.background).replace(background);
+        drop(creating);
+        drop(ended);
+        if let Some(before) = before {
+            // Whoever adopted the old log has its rows. What it said of the state of runs died with it.
+            tracing::warn!(old = %before.id, new = %writer.id, "another process took this one for dead; moved on");
+            before.close()?;
+            let runs = self.runs.iter().filter_map(|(_, run)| run.upgrade());
+            for run in runs.filter(Run::is_open) {
+                run.say_state(State::Running)?;
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Remembers a run that was started here.
+    pub(crate) fn enter(&self, run: &Run) {
+        self.runs.push(run.downgrade());
+    }
+
+    /// Appends a frame to this process's log.
+    #[inline]
+    pub(crate) fn append(self: &Arc<Self>, frame: &Frame<'_>) -> Result<(), NotKept> {
+        // An adopter that takes a living writer for dead again and again is broken; a row is not worth a loop.
+        for _ in 0..8 {
+            let process = self.process();
+            let writer = process.writer.load();
+            let appended = match writer.as_ref().filter(|writer| !writer.is_retired()) {
+                Some(writer) => writer.append(&self.names, frame),
+                None => self.writer().map_err(NotKept::Name)?.append(&self.names, frame),
+            };
+            match appended {
+                Ok(_) => return Ok(()),
+                Err(NotKept::Retired) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(NotKept::Retired)
+    }
+
+    /// True where rows of this process wait in memory for the disk.
+    pub(crate) fn has_spill(&self) -> bool {
+        self.process().writer.load_full().is_some_and(|writer| writer.has_spill())
+    }
+
+    pub(crate) fn flush_writer(&self, writer: &Writer) -> Result<Flushed> {
+        flush::own(&self.process().tables, writer, &self.host, os::now_us())
+    }
+
+    pub(crate) fn orphans(&self) -> Result<Orphans> {
+        flush::orphans(&self.root, &self.host)
+    }
+
+    pub(crate) fn adopt(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
+        self.check_writable()?;
+        flush::adopt(&self.process().tables, &self.host, os::now_us(), watch)
+    }
+
+    /// The facts of a segment; read once, since segments never change.
+    pub(crate) fn facts_of(&self, meta: &SegmentMeta) -> Result<Arc<Vec<Fact>>> {
+        let cache = &self.process().facts;
+        if let Some(facts) = lock(cache).get(&meta.path) {
+            return Ok(Arc::clone(facts));
+        }
+        let facts = Arc::new(segment::read_facts(meta)?);
+        lock(cache).insert(meta.path.clone(), Arc::clone(&facts));
+        Ok(facts)
+    }
+
+    /// Lets go of the facts of segments that are no longer in the table.
+    pub(crate) fn keep_facts_of(&self, segments: &[Arc<SegmentMeta>]) {
+        let mut cache = lock(&self.process().facts);
+        if cache.len() > segments.len() * 2 + 16 {
+            let wanted: rustc_hash::FxHashSet<&PathBuf> =
+                segments.iter().map(|meta| &meta.path).collect();
+            cache.retain(|path, _| wanted.contains(path));
+        }
+    }
+
+    /// Whether the writer with this id lives.
+    pub(crate) fn liveness(&self, writer: &str) -> Liveness {
+        let folder = self.root.join("log").join(writer);
+        owner::liveness(&folder, &self.host).unwrap_or(Liveness::Elsewhere)
+    }
+
+    /// The highest step that a run has reached, from log headers and side indexes. What cannot be read counts as
+    /// nothing: a step-less row then starts lower, and is kept all the same.
+    pub(crate) fn last_step(&self, project: &str, run_id: &str) -> Option<i64> {
+        let key = run_key(project, run_id);
+        let mut last: Option<i64> = None;
+        for (_, folder) in flush::writers(&self.root).unwrap_or_default() {
+            for name in disk::list(&folder).unwrap_or_default() {
+                let Some(_number) = log::file_number(&name) else { continue };
+                let Ok(Some(mut reader)) = LogReader::open(&folder.join(&name)) else { continue };
+                match reader.last_step(key) {
+                    Ok(LastStep::Reached(step)) => last = last.max(Some(step)),
+                    Ok(LastStep::None) | Err(_) => {}
+                    Ok(LastStep::Unknown) => {
+                        let found = reader
+                            .read(crate::tail::trust(&reader, &self.host))
+                            .unwrap_or_default();
+                        let steps = found.points.steps_of(project, run_id);
+                        last = last.max(steps.max());
+                    }
+                }
+            }
+        }
+        let filter = crate::Filter {
+            projects: Some(vec![project.to_owned()]),
+            runs: Some(vec![run_id.to_owned()]),
+            metrics: None,
+        };
+        if let Ok(table) = self.process().tables.points.load() {
+            for meta in table.segments.iter().filter(|meta| filter.may_want(meta)) {
+                let rows = segment::read_index(meta).unwrap_or_default();
+                let mine = rows.iter().filter(|row| filter.wants(&row.key));
+                last = last.max(mine.map(|row| row.summary.last.0).max());
+            }
+        }
+        last
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Threads first: they end, or finish the flush that they are at, before the log is closed.
+        let Some(process) = self.processes.made() else { return };
+        drop(lock(&process.background).take());
+        if let Some(writer) = process.writer.swap(None)
+            && writer.generation() == os::fork_generation()
+            && let Err(error) = writer.close()
+        {
+            tracing::warn!(%error, "a log was not closed; it is taken in as one of a dead writer");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The two threads behind a writer: one makes the log durable, the other moves it into segments.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::Core;
+use crate::{Error, Result, log::writer::Writer, os};
+
+/// How often the sync thread looks after the writer: heartbeat, next file, a disk that was full.
+const TEND_EVERY: Duration = Duration::from_millis(100);
+/// How often the flush thread looks whether the log is due.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// When the flush thread first looks for logs of dead writers, and how often then. Not at once: `init` costs nothing.
+const ADOPT_FIRST: Duration = Duration::from_secs(2);
+const ADOPT_EVERY: Duration = Duration::from_mins(1);
+/// Dead writers are worth a commit when there are so many, or so many bytes of log.
+const ADOPT_WRITERS: u64 = 64;
+const ADOPT_BYTES: u64 = 1 << 20;
+
+/// The threads of one writer process. Dropped, they end; a flush that is under way is waited for.
+#[derive(Debug)]
+pub(crate) struct Background {
+    bell: Arc<Bell>,
+    threads: Vec<JoinHandle<()>>,
+    generation: u64,
+}
+
+/// What the threads are asked for, and what they have done.
+#[derive(Debug, Default)]
+struct Bell {
+    state: Mutex<Asked>,
+    rung: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    stop: bool,
+    /// Syncs asked for and syncs done: a call waits until its number is done, so that any number share one.
+    syncs_wanted: u64,
+    syncs_done: u64,
+    /// The last sync that failed, and why.
+    sync_failed: Option<(u64, String)>,
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a ring or for `most`; false once the threads are to end.
+    fn wait(&self, most: Duration, ready: impl Fn(&Asked) -> bool) -> bool {
+        let asked = self.lock();
+        let waited =
+            self.rung.wait_timeout_while(asked, most, |asked| !asked.stop && !ready(asked));
+        !waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+}
+
+impl Background {
+    /// Starts the threads for the writer of `core`.
+    pub(crate) fn start(core: &Arc<Core>, writer: &Arc<Writer>) -> Result<Self> {
+        let bell = Arc::new(Bell::default());
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(|error| Error::io("start a thread for", &writer.folder, error))
+        };
+        let threads = vec![
+            spawn("runlake-sync", {
+                let (bell, writer, every) =
+                    (Arc::clone(&bell), Arc::clone(writer), core.options.sync_every_ms);
+                Box::new(move || sync_loop(&bell, &writer, Duration::from_millis(every)))
+            })?,
+            spawn("runlake-flush", {
+                let (bell, writer, core) =
+                    (Arc::clone(&bell), Arc::clone(writer), Arc::downgrade(core));
+                Box::new(move || flush_loop(&bell, &writer, &core))
+            })?,
+        ];
+        Ok(Self { bell, threads, generation: os::fork_generation() })
+    }
+
+    /// Waits until what was published before the call is durable. Calls that wait at once share one sync.
+    pub(crate) fn sync(&self, writer: &Writer) -> Result<()> {
+        let mut asked = self.bell.lock();
+        asked.syncs_wanted += 1;
+        let mine = asked.syncs_wanted;
+        self.bell.rung.notify_all();
+        let asked = self
+            .bell
+            .rung
+            .wait_while(asked, |asked| asked.syncs_done < mine && !asked.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &asked.sync_failed {
+            Some((number, detail)) if *number >= mine => Err(Error::io(
+                "sync the log in",
+                &writer.folder,
+                std::io::Error::other(detail.clone()),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A forked child has the handles but not the threads.
+        if self.generation != os::fork_generation() {
+            return;
+        }
+        self.bell.lock().stop = true;
+        self.bell.rung.notify_all();
+        for thread in self.threads.drain(..) {
+            // The last reference to the lake may have been the flush thread's own.
+            if thread.thread().id() != thread::current().id() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "intervals between syncs are measured here and nowhere else"
+)]
+fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
+    let mut last = Instant::now();
+    loop {
+        let goes_on =
+            bell.wait(TEND_EVERY.min(every), |asked| asked.syncs_wanted > asked.syncs_done);
+        let asked = bell.lock().syncs_wanted;
+        writer.tend(os::now_us());
+        let due = bell.lock().syncs_done < asked;
+        if due || last.elapsed() >= every || !goes_on {
+            last = Instant::now();
+            let result = writer.sync();
+            let mut state = bell.lock();
+            if let Err(error) = result {
+                tracing::warn!(%error, "the log is not durable; rows go on into a new file");
+                state.sync_failed = Some((asked, error.to_string()));
+            }
+            state.syncs_done = asked;
+            drop(state);
+            bell.rung.notify_all();
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "intervals between adoptions are measured here and nowhere else"
+)]
+fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
+    let started = Instant::now();
+    let (mut look_for_orphans, mut pause) = (ADOPT_FIRST, LOOK_EVERY);
+    while bell.wait(pause, |_| false) {
+        let Some(core) = core.upgrade() else { return };
+        pause = LOOK_EVERY;
+        let now_us = os::now_us();
+        let aged = |created: i64| {
+            now_us.saturating_sub(created) / 1000 >= core.options.flush_after_ms.cast_signed()
+        };
+        let due = writer.tail_bytes() >= core.options.flush_after_bytes
+            || writer.has_spill()
+            || writer.oldest_us().is_some_and(aged);
+        if due && let Err(error) = core.flush_writer(writer) {
+            // The rows stay in the log; a disk that is full now may have room later.
+            tracing::warn!(%error, "a flush failed and will be tried again");
+            pause = Duration::from_secs(1);
+        }
+        if started.elapsed() >= look_for_orphans {
+            look_for_orphans = started.elapsed() + ADOPT_EVERY;
+            let adopted = core.orphans().and_then(|orphans| {
+                if orphans.writers >= ADOPT_WRITERS || orphans.bytes >= ADOPT_BYTES {
+                    core.adopt(&mut |_, _| {})?;
+                }
+                Ok(())
+            });
+            if let Err(error) = adopted {
+                tracing::warn!(%error, "logs of dead writers could not be taken in");
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The file `LAKE`: what one must know to read and write this lake.
+//!
+//! ```json
+//! {"format": 1, "reader_features": [], "writer_features": [], "uuid": "..", "created_by": "runlake 0.1.0",
+//!  "created_at_us": 0, "probe": {"filesystem": "ext4", "hard_links": true, "shared_mappings": true, "locks": true}}
+//! ```
+//! A reader refuses a format or a reader feature that it does not know; a writer also a writer feature.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result, disk,
+    os::{self, Hold, Lock},
+};
+
+/// The name of the file.
+pub(crate) const FILE: &str = "LAKE";
+/// The format that this version writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+const READER_FEATURES: [&str; 0] = [];
+const WRITER_FEATURES: [&str; 0] = [];
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names stand in the file")]
+pub(crate) struct Features {
+    format: u32,
+    reader_features: Vec<String>,
+    writer_features: Vec<String>,
+    /// The lake, for merges.
+    pub(crate) uuid: String,
+    created_by: String,
+    created_at_us: i64,
+    /// What the folder could do when the lake was created.
+    pub(crate) probe: Probe,
+}
+
+/// What a folder can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    /// The filesystem.
+    pub(crate) filesystem: String,
+    /// Whether a file can have two names, which commits rest on.
+    pub(crate) hard_links: bool,
+    /// Whether stores through one mapping are seen by other readers of the file.
+    pub(crate) shared_mappings: bool,
+    /// Whether a lock keeps a second one out.
+    pub(crate) locks: bool,
+}
+
+/// Reads the file of the lake at `root`; `None` where there is no lake.
+pub(crate) fn read(root: &Path) -> Result<Option<Features>> {
+    let path = root.join(FILE);
+    let Some(bytes) = disk::read_if_there(&path)? else { return Ok(None) };
+    // The version comes first: a later format may have other fields.
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let corrupt =
+        |error: serde_json::Error| Error::corrupt(&path, error.column() as u64, error.to_string());
+    let Format { format } = serde_json::from_slice(&bytes).map_err(corrupt)?;
+    if format > FORMAT {
+        return Err(Error::Unsupported { path, feature: format!("lake format {format}") });
+    }
+    let features: Features = serde_json::from_slice(&bytes).map_err(corrupt)?;
+    known(&features.reader_features, &READER_FEATURES, &path)?;
+    Ok(Some(features))
+}
+
+fn known(features: &[String], here: &[&str], path: &Path) -> Result<()> {
+    match features.iter().find(|feature| !here.contains(&feature.as_str())) {
+        Some(feature) => Err(Error::Unsupported {
+            path: path.to_owned(),
+            feature: format!("feature '{feature}'"),
+        }),
+        None => Ok(()),
+    }
+}
+
+impl Features {
+    /// An error where this version must not write here.
+    pub(crate) fn check_writer(&self, root: &Path) -> Result<()> {
+        known(&self.writer_features, &WRITER_FEATURES, &root.join(FILE))
+    }
+}
+
+/// Creates a lake at `root`, or returns the one that another process created a moment before.
+pub(crate) fn create(root: &Path, now_us: i64) -> Result<Features> {
+    disk::create_dirs(root)?;
+    // Lakes stand inside repositories, where nobody wants them committed.
+    disk::publish(&root.join(".gitignore"), b"*\n")?;
+    let features = Features {
+        format: FORMAT,
+        reader_features: Vec::new(),
+        writer_features: Vec::new(),
+        uuid: uuid::Uuid::new_v4().to_string(),
+        created_by: concat!("runlake ", env!("CARGO_PKG_VERSION")).to_owned(),
+        created_at_us: now_us,
+        probe: probe(root)?,
+    };
+    let path = root.join(FILE);
+    let json = serde_json::to_vec_pretty(&features)
+        .map_err(|error| Error::io("encode", &path, std::io::Error::from(error)))?;
+    if disk::publish(&path, &json)? {
+        return Ok(features);
+    }
+    read(root)?.ok_or_else(|| Error::NoLake { path: root.to_owned(), looked: Vec::new() })
+}
+
+/// Tries out what the folder can do.
+pub(crate) fn probe(root: &Path) -> Result<Probe> {
+    let filesystem = os::filesystem(root).map_err(|error| Error::io("look at", root, error))?;
+    let path = root.join(format!(".probe-{}.tmp", uuid::Uuid::new_v4()));
+    let second = path.with_extension("link.tmp");
+    let file = disk::create(&path)?;
+    let links = disk::link(&path, &second);
+    let locks = Lock::try_take(file, Hold::Exclusive).ok().flatten().is_some_and(|_held| {
+        disk::open(&path)
+            .is_ok_and(|other| matches!(Lock::try_take(other, Hold::Exclusive), Ok(None)))
+    });
+    disk::remove_if_there(&second)?;
+    disk::remove_if_there(&path)?;
+    Ok(Probe {
+        filesystem: filesystem.to_owned(),
+        hard_links: links.is_ok(),
+        // Network filesystems map files, but hosts do not see each other's stores in time.
+        shared_mappings: !matches!(filesystem, "nfs" | "smb" | "fuse" | "lustre" | "ceph" | "gpfs"),
+        locks,
+    })
+}

@@ -1,0 +1,78 @@
+//! The log: append-only files that make rows safe the moment they are published.
+//!
+//! A writer process owns one folder, `log/<writer uuid>/`, and nobody else writes there. A log file is preallocated
+//! and mapped; a thread claims a 64 KiB block of it with one `fetch_add`, fills it privately, and publishes each frame
+//! with one compare-and-swap on the block's tail word. Whoever wants to take a block away seals its tail word with
+//! `fetch_or`: the owner's next publish then fails and it logs the row again elsewhere. Nobody ever waits for anybody.
+//!
+//! ```text
+//! file   | header 4096 | tail table: 128 bytes a block, padded to 4096 | block 0 | block 1 | ... |
+//! block  | frame | frame | ... |      65,536 bytes; a frame that is larger takes several blocks in a row
+//! tail   bits 0..=30: bytes published in the block    bits 32..=62: the same once more    bit 63: sealed
+//! ```
+//!
+//! `docs/format/log.md` draws every field. Why not one shared tail: a producer that dies or is stopped between claim
+//! and publish would leave a hole that blocks all others.
+
+mod file;
+pub(crate) mod frame;
+mod header;
+mod memory;
+pub(crate) mod owner;
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+pub(crate) use file::LogFile;
+pub(crate) use header::{LastStep, run_key};
+
+/// The bytes of a block.
+pub(crate) const BLOCK_BYTES: usize = 64 << 10;
+/// The bytes between two tail words: two cache lines, since processors fetch lines in pairs.
+pub(crate) const TAIL_STRIDE: usize = 128;
+/// The bytes of the header.
+pub(crate) const HEADER_BYTES: usize = 4096;
+/// The most bytes that one frame may have; what is larger belongs into blobs.
+pub(crate) const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Bit of a tail word and of the claim word: nothing may be added any more.
+pub(crate) const SEALED: u64 = 1 << 63;
+/// The tail word of a block of which `published` bytes are published. It says the number twice: no checksum covers it,
+/// and a damaged word that passed for a smaller number would lose rows without a trace.
+pub(crate) fn tail_word(published: usize) -> u64 {
+    let published = published as u64;
+    published << 32 | published
+}
+
+/// How many bytes of a block are published, by its tail word; `None` where no writer stores such a word.
+pub(crate) fn tail_bytes(word: u64) -> Option<usize> {
+    let (once, again) = (word & u64::from(u32::MAX), (word & !SEALED) >> 32);
+    (once == again && once.is_multiple_of(8)).then_some(once as usize)
+}
+
+/// The id that stands for "no labels".
+pub(crate) const NO_LABELS: u32 = u32::MAX;
+
+/// The name of the log file with this number, in its writer's folder.
+pub(crate) fn file_name(number: u64) -> String {
+    format!("{number:06}.log")
+}
+
+/// The number of the log file with this name, where it is one.
+pub(crate) fn file_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".log")?.parse().ok().filter(|&number: &u64| number > 0 && number < 1 << 31)
+}
+
+/// The watermark that a table holds once it has taken in the whole file with this number. The low 32 bits count the
+/// bytes taken from the next file, which is 0 for mapped files.
+pub(crate) fn watermark(number: u64) -> i64 {
+    (number << 32).cast_signed()
+}
+
+/// Where the blocks begin in a file of `blocks` blocks.
+pub(crate) fn blocks_start(blocks: usize) -> usize {
+    HEADER_BYTES + (blocks * TAIL_STRIDE).next_multiple_of(4096)
+}
+
+/// The bytes of a file of `blocks` blocks.
+pub(crate) fn file_bytes(blocks: usize) -> usize {
+    blocks_start(blocks) + blocks * BLOCK_BYTES
+}

@@ -1,0 +1,418 @@
+//! Reads a log file, now and again: each read returns what was published since the last one.
+//!
+//! Readers use `pread`, never a mapping: a file that somebody cuts short then ends early instead of killing us.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{
+    BLOCK_BYTES, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
+    frame::{self, Next, Read, Space},
+    header::{self, HEARTBEAT_OFFSET, Header, LastStep},
+    tail_bytes,
+};
+use crate::{Error, Fact, FactKind, Points, Result, SeriesIndex, SeriesKey, disk};
+
+/// A log file that somebody writes or wrote.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    path: PathBuf,
+    source: Source,
+    header: Header,
+    writer: Arc<str>,
+    /// For each block, how many of its bytes were read.
+    consumed: Vec<usize>,
+    /// Blocks whose tail word makes no sense: only checksums tell what is in them.
+    astray: FxHashSet<usize>,
+    /// A frame was passed over because it uses a name that is not defined. Said once: a lost name may concern every
+    /// row behind it.
+    nameless: bool,
+    names: Names,
+    heartbeat: i64,
+    problems: Vec<Error>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    runs: FxHashMap<u32, [Arc<str>; 3]>,
+    metrics: FxHashMap<u32, Arc<str>>,
+    labels: FxHashMap<u32, Arc<str>>,
+}
+
+impl Names {
+    fn learn(&mut self, space: Space, id: u32, texts: [&str; 3]) {
+        match space {
+            Space::Run => drop(self.runs.insert(id, texts.map(Arc::from))),
+            Space::Metric => drop(self.metrics.insert(id, texts[0].into())),
+            Space::Labels => drop(self.labels.insert(id, texts[0].into())),
+        }
+    }
+}
+
+/// What a read found: blocks in the order of the file, frames in the order of their block.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Points.
+    pub(crate) points: Points,
+    /// Facts.
+    pub(crate) facts: Vec<Fact>,
+    index: SeriesIndex,
+    series: FxHashMap<(u32, u32, u32), u32>,
+}
+
+/// How far the tail words of a file can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tails {
+    /// The kernel that the writer stored them in still runs: they are exact.
+    Exact,
+    /// A power cut may lie between: pages went to disk in any order, so only checksums tell what is there.
+    Unknown,
+}
+
+impl LogReader {
+    /// Opens the file; `None` where it is gone.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let file = match disk::open(path) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let source = Source::File(file);
+        if source.at(path, 0, HEADER_BYTES)?.iter().all(|&byte| byte == 0) {
+            // After a power cut a file may be there of which nothing was made durable, not even the header.
+            return Ok(None);
+        }
+        Self::new(path, source).map(Some)
+    }
+
+    /// Reads a file that waits in the memory of this process for the disk to take it.
+    pub(crate) fn of_spill(file: &Arc<LogFile>) -> Result<Self> {
+        Self::new(&file.path, Source::Spill(Arc::clone(file)))
+    }
+
+    fn new(path: &Path, source: Source) -> Result<Self> {
+        let head = source.at(path, 0, HEADER_BYTES)?;
+        let header = Header::decode(&head)
+            .map_err(|(offset, detail)| Error::corrupt(path, offset, detail))?;
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            writer: header.writer.to_string().into(),
+            consumed: vec![0; header.blocks as usize],
+            astray: FxHashSet::default(),
+            nameless: false,
+            header,
+            names: Names::default(),
+            heartbeat: 0,
+            problems: Vec::new(),
+        })
+    }
+
+    /// What the header says.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What could not be read so far: the good rest was.
+    pub(crate) fn problems(&self) -> &[Error] {
+        &self.problems
+    }
+
+    /// When the writer last showed that it lives, as of the last read; microseconds since 1970 (UTC).
+    pub(crate) fn heartbeat(&self) -> i64 {
+        self.heartbeat
+    }
+
+    /// The last step of the run with this key, from the header alone.
+    pub(crate) fn last_step(&self, key: u64) -> Result<LastStep> {
+        Ok(header::last_step(&self.source.at(&self.path, 0, HEADER_BYTES)?, key))
+    }
+
+    /// Reads what was published since the last call.
+    pub(crate) fn read(&mut self, tails: Tails) -> Result<Found> {
+        let mut found = Found::default();
+        let mut spans = self.fetch(tails)?;
+        let (mut at, mut offset) = (0, 0);
+        while let Some(span) = spans.get(at) {
+            let Next::Frame(frame, len) =
+                frame::next(self.header.salt, span.bytes.get(offset..).unwrap_or_default())
+            else {
+                (at, offset) = (at + 1, 0);
+                continue;
+            };
+            let position = span.start + offset as u64;
+            if !self.take(&frame, position, &mut found) {
+                // The name was published in a block at which we had looked before: look at all blocks once more. The
+                // name was published before this frame, so the second look cannot miss it.
+                let more = self.fetch(tails)?;
+                let known = spans.get(at).is_some_and(|span| {
+                    let bytes = span.bytes.get(offset..).unwrap_or_default();
+                    matches!(frame::next(self.header.salt, bytes), Next::Frame(frame, _)
+                        if self.take(&frame, position, &mut found))
+                });
+                spans.extend(more);
+                if !known && !self.nameless {
+                    self.nameless = true;
+                    let detail = "a frame uses a name that is not defined; it and others like it are left out";
+                    self.problems.push(Error::corrupt(&self.path, position, detail));
+                }
+            }
+            offset += len;
+        }
+        Ok(found)
+    }
+
+    /// Adds what a frame says to `found`; false where it uses a name that is not known.
+    fn take(&self, frame: &Read<'_>, position: u64, found: &mut Found) -> bool {
+        match frame {
+            Read::Row(row) => {
+                // All or nothing: a row is atomic.
+                let known = row
+                    .points()
+                    .all(|(metric, _)| found.series(self, row.run, row.labels, metric).is_some());
+                if known {
+                    for (metric, value) in row.points() {
+                        if let Some(series) = found.series(self, row.run, row.labels, metric) {
+                            found.points.push(series, row.step, row.time, value);
+                        }
+                    }
+                }
+                known
+            }
+            Read::Many(many) => {
+                let Some(series) = found.series(self, many.run, many.labels, many.metric) else {
+                    return false;
+                };
+                for (step, time, value) in many.points() {
+                    found.points.push(series, step, time, value);
+                }
+                true
+            }
+            Read::Fact { run, hlc, kind, key, value } => {
+                let Some([project, run_id, launch]) = self.names.runs.get(run) else {
+                    return false;
+                };
+                found.facts.push(Fact {
+                    project: Arc::clone(project),
+                    run_id: Arc::clone(run_id),
+                    kind: FactKind::from(*kind),
+                    key: Arc::from(*key),
+                    value: value.map(Arc::from),
+                    launch: Arc::clone(launch),
+                    hlc: *hlc,
+                    writer: Arc::clone(&self.writer),
+                    position: (self.header.number << 32 | position).cast_signed(),
+                });
+                true
+            }
+            Read::Name { .. } | Read::Other => true,
+        }
+    }
+
+    /// Reads the new bytes of all blocks and learns the names in them.
+    fn fetch(&mut self, tails: Tails) -> Result<Vec<Span>> {
+        let blocks = self.consumed.len();
+        let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
+        // The tails are read before the bytes below them, by two system calls in this order; a row that is seen was
+        // published before the second one.
+        fence(Ordering::Acquire);
+        self.heartbeat = head
+            .get(HEARTBEAT_OFFSET..)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |&beat| i64::from_le_bytes(beat));
+        let mut spans = Vec::new();
+        let mut block = 0;
+        while block < blocks {
+            let room = (blocks - block) * BLOCK_BYTES;
+            let from = self.consumed[block];
+            let sane = |tail: &usize| (from..=room).contains(tail);
+            let mut tail = Self::tail(&head, block).filter(sane);
+            if tail.is_none() && tails == Tails::Exact && !self.astray.contains(&block) {
+                // A word that makes no sense may be a torn read: ask again before calling it corrupt.
+                let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
+                tail = Self::tail(&head, block).filter(sane);
+                if tail.is_none() {
+                    let at = (HEADER_BYTES + block * TAIL_STRIDE) as u64;
+                    self.problems.push(Error::corrupt(
+                        &self.path,
+                        at,
+                        "a tail word makes no sense",
+                    ));
+                    self.astray.insert(block);
+                }
+            }
+            let start = (blocks_start(blocks) + block * BLOCK_BYTES) as u64;
+            let limit = match (tails, tail) {
+                (Tails::Exact, Some(tail)) => tail,
+                _ => self.frame_room(from, start)?.min(room),
+            };
+            if limit > from {
+                let published = tail.map_or(0, |tail| tail - from);
+                self.fetch_block(start + from as u64, limit - from, published, &mut spans)?;
+                self.consumed[block] = limit;
+            }
+            // A frame that is larger than a block has taken the blocks behind it too.
+            block += self.consumed[block].div_ceil(BLOCK_BYTES).max(1);
+        }
+        Ok(spans)
+    }
+
+    /// Reads `len` bytes of one block, of which the first `published` must be whole frames. Where they are not, says so
+    /// and goes on behind the damage.
+    fn fetch_block(
+        &mut self,
+        first: u64,
+        len: usize,
+        published: usize,
+        spans: &mut Vec<Span>,
+    ) -> Result<()> {
+        let mut bytes = self.source.at(&self.path, first, len)?;
+        let mut good = self.learn(&bytes);
+        if good < published {
+            // A torn read looks like damage: ask again before calling it corrupt.
+            bytes = self.source.at(&self.path, first, len)?;
+            good = self.learn(&bytes);
+        }
+        if good >= published {
+            bytes.truncate(good);
+            spans.push(Span { start: first, bytes });
+            return Ok(());
+        }
+        let mut at = 0;
+        loop {
+            if at < good {
+                let bytes = bytes.get(at..good).unwrap_or_default().to_vec();
+                spans.push(Span { start: first + at as u64, bytes });
+            }
+            if good >= published {
+                return Ok(());
+            }
+            let reason = match self.next(&bytes, good) {
+                Next::Bad(reason) => reason,
+                _ => "published bytes are missing",
+            };
+            self.problems.push(Error::corrupt(&self.path, first + good as u64, reason));
+            let Some(next) = self.next_frame(&bytes, good, published) else { return Ok(()) };
+            at = next;
+            good = at + self.learn(bytes.get(at..).unwrap_or_default());
+        }
+    }
+
+    fn next<'a>(&self, bytes: &'a [u8], at: usize) -> Next<'a> {
+        frame::next(self.header.salt, bytes.get(at..).unwrap_or_default())
+    }
+
+    /// Where the next frame begins after one at `bad` that is damaged, below `published`. Most likely its length is
+    /// whole; else every place is tried at which a frame can stand, for as long as a block is.
+    fn next_frame(&self, bytes: &[u8], bad: usize, published: usize) -> Option<usize> {
+        let len = bytes.get(bad..)?.first_chunk().map_or(0, |&len| u32::from_le_bytes(len));
+        let behind = bad.checked_add((len as usize).next_multiple_of(8))?;
+        let places = (bad + 8..published).step_by(8).take(BLOCK_BYTES / 8);
+        std::iter::once(behind)
+            .filter(|at| (bad + 8..published).contains(at))
+            .chain(places)
+            .find(|&at| matches!(self.next(bytes, at), Next::Frame(..)))
+    }
+
+    fn tail(head: &[u8], block: usize) -> Option<usize> {
+        let word = head.get(HEADER_BYTES + block * TAIL_STRIDE..)?.first_chunk()?;
+        tail_bytes(u64::from_le_bytes(*word))
+    }
+
+    /// How far a block may reach where its tail word is not to be believed: a block, or its first frame.
+    fn frame_room(&self, from: usize, start: u64) -> Result<usize> {
+        if from > 0 {
+            return Ok(from.max(BLOCK_BYTES));
+        }
+        let len = self.source.at(&self.path, start, 4)?;
+        let len = len.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
+        Ok(if len > BLOCK_BYTES && len <= super::FRAME_BYTES_MAX {
+            len.next_multiple_of(8)
+        } else {
+            BLOCK_BYTES
+        })
+    }
+
+    /// Walks over frames, learns the names among them, and says how many bytes are good.
+    fn learn(&mut self, bytes: &[u8]) -> usize {
+        let mut good = 0;
+        while let Next::Frame(frame, len) =
+            frame::next(self.header.salt, bytes.get(good..).unwrap_or_default())
+        {
+            if let Read::Name { space, id, texts } = frame {
+                self.names.learn(space, id, texts);
+            }
+            good = (good + len).min(bytes.len());
+        }
+        good
+    }
+}
+
+/// New bytes of one block, and where in the file they start.
+struct Span {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Found {
+    /// The series of these ids as an index into the keys of the points found.
+    fn series(&mut self, reader: &LogReader, run: u32, labels: u32, metric: u32) -> Option<u32> {
+        if let Some(&series) = self.series.get(&(run, labels, metric)) {
+            return Some(series);
+        }
+        let [project, run_id, launch] = reader.names.runs.get(&run)?;
+        let labels_text = if labels == NO_LABELS {
+            None
+        } else {
+            Some(Arc::clone(reader.names.labels.get(&labels)?))
+        };
+        let key = SeriesKey {
+            project: Arc::clone(project),
+            run_id: Arc::clone(run_id),
+            metric: Arc::clone(reader.names.metrics.get(&metric)?),
+            labels: labels_text,
+            launch: Arc::clone(launch),
+        };
+        let series = self.index.intern(&mut self.points, key);
+        self.series.insert((run, labels, metric), series);
+        Some(series)
+    }
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Spill(Arc<LogFile>),
+}
+
+impl Source {
+    /// Up to `len` bytes from `offset` on; fewer where the file ends.
+    fn at(&self, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let file = match self {
+            Self::File(file) => file,
+            Self::Spill(spill) => return Ok(spill.copy(offset, len)),
+        };
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(more) => done += more,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", path, error)),
+            }
+        }
+        bytes.truncate(done);
+        Ok(bytes)
+    }
+}

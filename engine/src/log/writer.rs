@@ -1,0 +1,580 @@
+//! The writer of a process: its folder, its current file, and the path of a row into it.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a frame is at most 16 MiB, so what is counted in it fits"
+)]
+
+use std::{
+    cell::RefCell,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use crossbeam::queue::ArrayQueue;
+
+use super::{
+    BLOCK_BYTES, FRAME_BYTES_MAX, LogFile, NO_LABELS,
+    frame::{Frame, Space},
+    header::{Header, Mode, run_key},
+    memory::Block,
+    owner::{self, Owner},
+};
+use crate::{
+    Error, Result, disk,
+    names::{MetricId, Names},
+    os::{self, Host, Lock},
+};
+
+/// The blocks of the first file, so that a short run takes little; each full file is followed by one four times larger.
+const FIRST_BLOCKS: u32 = 4;
+/// The blocks of the largest files: 64 MiB.
+const LARGEST_BLOCKS: u32 = 1024;
+
+/// One process's way into a lake.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// The writer, as its folder and the watermarks name it.
+    pub(crate) id: uuid::Uuid,
+    /// Its folder.
+    pub(crate) folder: PathBuf,
+    key: u64,
+    generation: u64,
+    host: Host,
+    spill_bytes: u64,
+    current: ArcSwap<LogFile>,
+    /// What changes when files come and go. Taken after `LogFile::defining`, never before it.
+    files: Mutex<Files>,
+    /// Blocks that threads left half full when they ended.
+    left: ArrayQueue<Cursor>,
+    /// Files up to this number are sealed by ourselves; a seal on a later one is an adopter's.
+    sealed: AtomicU64,
+    retired: AtomicBool,
+    /// No file can be had; rows are dropped without asking the disk each time.
+    starved: AtomicBool,
+    lock: Mutex<Option<Lock>>,
+}
+
+#[derive(Debug)]
+struct Files {
+    /// All files that no commit holds yet, oldest first; the last one is the current.
+    open: Vec<Arc<LogFile>>,
+    /// The next file, prepared ahead.
+    next: Option<Arc<LogFile>>,
+    /// The folder's names changed since they were last made durable.
+    unsynced_names: bool,
+}
+
+/// Why a frame was not kept.
+#[derive(Debug)]
+pub(crate) enum NotKept {
+    /// The disk takes nothing and the spill is full. Count the row.
+    Full(io::Error),
+    /// The frame is larger than a frame may be.
+    TooLarge(usize),
+    /// Somebody took this writer for dead and sealed its log. Log it through a new writer.
+    Retired,
+    /// A name cannot be written.
+    Name(Error),
+}
+
+/// A place in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The number of the file.
+    pub(crate) number: u64,
+    /// The byte in it.
+    pub(crate) offset: u64,
+}
+
+/// The block that a thread fills.
+struct Cursor {
+    file: Arc<LogFile>,
+    block: Block,
+}
+
+/// The blocks of one thread, one for each writer that it logs to.
+struct Cursors(Vec<Slot>);
+
+struct Slot {
+    key: u64,
+    writer: Weak<Writer>,
+    cursor: Option<Cursor>,
+}
+
+thread_local! {
+    static CURSORS: RefCell<Cursors> = const { RefCell::new(Cursors(Vec::new())) };
+}
+
+impl Drop for Cursors {
+    /// Leaves half full blocks to the threads that come later, so that many short threads do not take a block each.
+    fn drop(&mut self) {
+        for slot in self.0.drain(..) {
+            // A forked child must not touch its parent's queue, which may have been copied in the middle of a push.
+            let writer =
+                slot.writer.upgrade().filter(|writer| writer.generation == os::fork_generation());
+            if let (Some(writer), Some(cursor)) = (writer, slot.cursor) {
+                // Where the queue is full, the rest of the block stays unused.
+                drop(writer.left.push(cursor));
+            }
+        }
+    }
+}
+
+impl Cursors {
+    fn slot(&mut self, writer: &Arc<Writer>) -> &mut Slot {
+        let at = self.0.iter().position(|slot| slot.key == writer.key).unwrap_or_else(|| {
+            self.0.retain(|slot| slot.writer.strong_count() > 0);
+            // Only a thread's first block may be one that another thread began: later ones would come before rows that
+            // this thread logged already, and the order of its rows is the order of their places.
+            let cursor = writer.left.pop().filter(|cursor| !cursor.file.is_sealed());
+            self.0.push(Slot { key: writer.key, writer: Arc::downgrade(writer), cursor });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}
+
+impl std::fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "block {} of file {}", self.block.index(), self.file.header.number)
+    }
+}
+
+impl Writer {
+    /// Creates a folder for this process in the lake and its first log file.
+    pub(crate) fn create(lake: &Path, spill_bytes: u64, now_us: i64) -> Result<Arc<Self>> {
+        static KEYS: AtomicU64 = AtomicU64::new(1);
+        let host = Host::this();
+        let id = uuid::Uuid::now_v7();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let owner = Owner {
+            writer: id.to_string(),
+            host: host.clone(),
+            pid: std::process::id(),
+            created_us: now_us,
+            version,
+        };
+        let (folder, lock) = owner::create(&lake.join("log"), &owner)?;
+        let first = LogFile::create(&folder, header(id, &host, 1, FIRST_BLOCKS, now_us))
+            .map_err(|error| Error::io("create a log in", &folder, error))?;
+        first.beat(now_us);
+        let first = Arc::new(first);
+        Ok(Arc::new(Self {
+            id,
+            folder,
+            // ORDERING: Relaxed, a counter.
+            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            generation: os::fork_generation(),
+            host,
+            spill_bytes,
+            current: ArcSwap::new(Arc::clone(&first)),
+            files: Mutex::new(Files { open: vec![first], next: None, unsynced_names: true }),
+            left: ArrayQueue::new(64),
+            sealed: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    /// The generation of forks in which it was made; in another one it belongs to the parent.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// True once somebody else sealed its log, or it was closed: log through a new writer.
+    pub(crate) fn is_retired(&self) -> bool {
+        // ORDERING: Relaxed: who misses the flag finds the sealed file and comes to the same end.
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Appends a frame and publishes it. In the steady state: no lock, no allocation, no system call.
+    pub(crate) fn append(
+        self: &Arc<Self>,
+        names: &Names,
+        frame: &Frame<'_>,
+    ) -> Result<Place, NotKept> {
+        let bytes = frame.bytes();
+        if bytes > FRAME_BYTES_MAX {
+            return Err(NotKept::TooLarge(bytes));
+        }
+        let cached = CURSORS.try_with(|cursors| {
+            let mut cursors = cursors.try_borrow_mut().ok()?;
+            Some(self.append_at(&mut cursors.slot(self).cursor, names, frame, bytes))
+        });
+        // A thread that logs from a destructor of its own has no place to keep a block any more.
+        cached.ok().flatten().unwrap_or_else(|| self.append_at(&mut None, names, frame, bytes))
+    }
+
+    fn append_at(
+        &self,
+        cursor: &mut Option<Cursor>,
+        names: &Names,
+        frame: &Frame<'_>,
+        bytes: usize,
+    ) -> Result<Place, NotKept> {
+        loop {
+            let Some(Cursor { file, block }) = cursor else {
+                *cursor = Some(self.claim()?);
+                continue;
+            };
+            if let Some((space, id)) = first_undefined(file, frame) {
+                self.define(cursor, names, space, id)?;
+                continue;
+            }
+            let salt = file.header.salt;
+            let appended = if bytes <= block.room() {
+                block.append(bytes, |out| frame.write(salt, out))
+            } else if bytes <= BLOCK_BYTES {
+                *cursor = Some(self.claim()?);
+                continue;
+            } else {
+                let blocks = bytes.div_ceil(BLOCK_BYTES);
+                let Some(mut large) = file.claim(blocks) else {
+                    let full = Arc::clone(file);
+                    *cursor = None;
+                    self.roll_over(&full, blocks)?;
+                    continue;
+                };
+                large.append(bytes, |out| frame.write(salt, out))
+            };
+            let Ok(offset) = appended else {
+                *cursor = None;
+                continue;
+            };
+            match *frame {
+                Frame::Row { run, step, .. } => file.reach(run, step),
+                Frame::Many { run, step, steps: None, values, .. } => {
+                    file.reach(run, step.saturating_add(values.len() as i64 - 1));
+                }
+                Frame::Many { run, steps: Some(steps), .. } => {
+                    file.reach(run, steps.iter().copied().max().unwrap_or(i64::MIN));
+                }
+                Frame::Name { .. } | Frame::Fact { .. } => {}
+            }
+            return Ok(Place { number: file.header.number, offset: offset as u64 });
+        }
+    }
+
+    /// A block of the current file, or of the one that follows.
+    fn claim(&self) -> Result<Cursor, NotKept> {
+        loop {
+            let file = self.current.load_full();
+            if !file.is_poisoned()
+                && let Some(block) = file.claim(1)
+            {
+                return Ok(Cursor { file, block });
+            }
+            self.roll_over(&file, 1)?;
+        }
+    }
+
+    /// Gives `id` its meaning in the cursor's file, or moves the cursor to where there is room to do so.
+    fn define(
+        &self,
+        cursor: &mut Option<Cursor>,
+        names: &Names,
+        space: Space,
+        id: u32,
+    ) -> Result<(), NotKept> {
+        let Some(Cursor { file, block }) = cursor else { return Ok(()) };
+        let unknown = || {
+            NotKept::Name(Error::Invalid {
+                what: "metric",
+                detail: format!("id {id} is not of this lake"),
+            })
+        };
+        let texts = match space {
+            Space::Run => {
+                let run = names.runs.name(id).ok_or_else(unknown)?;
+                [run.project.as_str(), &run.run_id, &run.launch]
+            }
+            Space::Metric => [names.metrics.name(id).ok_or_else(unknown)?.as_str(), "", ""],
+            Space::Labels => [names.labels.name(id).ok_or_else(unknown)?.as_str(), "", ""],
+        };
+        let frame = Frame::Name { space, id, texts };
+        let bytes = frame.bytes();
+        if bytes > BLOCK_BYTES {
+            return Err(NotKept::TooLarge(bytes));
+        }
+        if bytes > block.room() {
+            *cursor = Some(self.claim()?);
+            return Ok(());
+        }
+        let once = file.defining.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.defined(space).has(id) {
+            return Ok(());
+        }
+        let salt = file.header.salt;
+        if block.append(bytes, |out| frame.write(salt, out)).is_ok() {
+            if space == Space::Run {
+                file.place_run(id, run_key(texts[0], texts[1]), None);
+            }
+            file.defined(space).add(id);
+        } else {
+            drop(once);
+            *cursor = None;
+        }
+        Ok(())
+    }
+
+    /// Makes another file the current one, unless that has happened already. The only place on the path of a row that
+    /// may wait for the disk; the background prepares the next file ahead so that it seldom does.
+    fn roll_over(&self, full: &Arc<LogFile>, blocks: usize) -> Result<(), NotKept> {
+        let mut files = self.files();
+        if !Arc::ptr_eq(&self.current.load(), full) {
+            return Ok(());
+        }
+        // ORDERING: Acquire pairs with the Release in `seal_below`: a seal of our own is not taken for somebody else's.
+        if full.is_sealed() && full.header.number > self.sealed.load(Ordering::Acquire) {
+            self.retired.store(true, Ordering::Relaxed);
+            return Err(NotKept::Retired);
+        }
+        // ORDERING: Relaxed, a hint that spares the disk a question for each row.
+        if self.starved.load(Ordering::Relaxed) {
+            return Err(NotKept::Full(io::Error::from(io::ErrorKind::StorageFull)));
+        }
+        let wanted = (full.header.blocks * 4).min(LARGEST_BLOCKS).max(blocks as u32 + FIRST_BLOCKS);
+        self.follow(&mut files, wanted)
+    }
+
+    /// Puts the next file, prepared or new, behind the last one.
+    fn follow(&self, files: &mut Files, blocks: u32) -> Result<(), NotKept> {
+        let next = match files.next.take_if(|next| next.header.blocks >= blocks) {
+            Some(next) => next,
+            None => match self.create_file(files, blocks) {
+                Ok(file) => file,
+                Err(error) => self.spill(files, blocks, error)?,
+            },
+        };
+        self.starved.store(false, Ordering::Relaxed);
+        files.unsynced_names |= !next.is_spill();
+        files.open.push(Arc::clone(&next));
+        self.current.store(next);
+        Ok(())
+    }
+
+    fn create_file(&self, files: &mut Files, blocks: u32) -> io::Result<Arc<LogFile>> {
+        if let Some(small) = files.next.take() {
+            // It has the number that the larger file needs, and nobody has seen it.
+            drop(disk::remove_if_there(&small.path));
+        }
+        let now_us = os::now_us();
+        let file = LogFile::create(
+            &self.folder,
+            header(self.id, &self.host, files.next_number(), blocks, now_us),
+        )?;
+        file.beat(now_us);
+        Ok(Arc::new(file))
+    }
+
+    fn spill(&self, files: &Files, blocks: u32, error: io::Error) -> Result<Arc<LogFile>, NotKept> {
+        let spilled: u64 =
+            files.open.iter().filter(|file| file.is_spill()).map(|file| file.bytes()).sum();
+        let header = header(self.id, &self.host, files.next_number(), blocks, os::now_us());
+        if spilled + super::file_bytes(blocks as usize) as u64 <= self.spill_bytes
+            && let Ok(file) = LogFile::spill(&self.folder, header)
+        {
+            tracing::warn!(folder = %self.folder.display(), %error, "the disk takes no log; rows wait in memory");
+            return Ok(Arc::new(file));
+        }
+        self.starved.store(true, Ordering::Relaxed);
+        Err(NotKept::Full(error))
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the background does between rows: shows that the writer lives, prepares the next file, and asks a disk that
+    /// was full again.
+    pub(crate) fn tend(&self, now_us: i64) {
+        let current = self.current.load_full();
+        current.beat(now_us);
+        let mut files = self.files();
+        if current.is_spill() || self.starved.load(Ordering::Relaxed) {
+            // Rows wait in memory: a real file ends that, if there is one to be had.
+            if let Ok(file) = self.create_file(&mut files, FIRST_BLOCKS) {
+                files.next = Some(file);
+                drop(self.follow(&mut files, FIRST_BLOCKS));
+            }
+        } else if files.next.is_none() && current.is_half_full() {
+            let blocks = (current.header.blocks * 4).min(LARGEST_BLOCKS);
+            if let Ok(file) = self.create_file(&mut files, blocks) {
+                files.next = Some(Arc::clone(&file));
+                drop(files);
+                file.prefault();
+            }
+        }
+    }
+
+    /// Makes durable what was published before the call. After a failure rows go on into a new file, and the rows of
+    /// the failed one reach the disk with the next flush.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let (open, unsynced_names) = {
+            let mut files = self.files();
+            (files.open.clone(), std::mem::take(&mut files.unsynced_names))
+        };
+        if unsynced_names {
+            let synced = disk::sync_dir(&self.folder).and_then(|()| match self.folder.parent() {
+                Some(logs) => disk::sync_dir(logs),
+                None => Ok(()),
+            });
+            if synced.is_err() {
+                self.files().unsynced_names = true;
+                return synced;
+            }
+        }
+        let mut failed = None;
+        for file in open {
+            if let Err(error) = file.sync() {
+                failed = failed.or_else(|| Some(Error::io("sync", &file.path, error)));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The bytes that no commit holds yet; an upper bound.
+    pub(crate) fn tail_bytes(&self) -> u64 {
+        self.files().open.iter().map(|file| file.claimed_bytes()).sum()
+    }
+
+    /// When the oldest of them was created, in microseconds since 1970 (UTC).
+    pub(crate) fn oldest_us(&self) -> Option<i64> {
+        let files = self.files();
+        files.open.iter().find(|file| file.published_bytes() > 0).map(|file| file.header.created_us)
+    }
+
+    /// True where rows wait in memory because the disk did not take them.
+    pub(crate) fn has_spill(&self) -> bool {
+        self.files().open.iter().any(|file| file.is_spill())
+    }
+
+    /// Rolls over, seals every file before the new one, and returns those: their contents are final.
+    pub(crate) fn seal_below(&self) -> Vec<Arc<LogFile>> {
+        let mut files = self.files();
+        let current = self.current.load_full();
+        if current.published_bytes() > 0 && !current.is_spill()
+            || files.open.len() > 1 && current.is_spill()
+        {
+            let blocks = if current.is_half_full() {
+                current.header.blocks * 4
+            } else {
+                current.header.blocks
+            };
+            // Where no file can be had, what stands before the current one is flushed all the same.
+            if let Ok(next) = self.create_or_take(&mut files, blocks.min(LARGEST_BLOCKS)) {
+                files.unsynced_names = true;
+                files.open.push(Arc::clone(&next));
+                self.current.store(next);
+            }
+        }
+        let current = self.current.load_full().header.number;
+        // ORDERING: Release pairs with the Acquire in `roll_over`.
+        self.sealed.store(current - 1, Ordering::Release);
+        let below: Vec<_> =
+            files.open.iter().filter(|file| file.header.number < current).cloned().collect();
+        drop(files);
+        for file in &below {
+            file.seal();
+        }
+        below
+    }
+
+    fn create_or_take(&self, files: &mut Files, blocks: u32) -> io::Result<Arc<LogFile>> {
+        match files.next.take() {
+            Some(next) => Ok(next),
+            None => self.create_file(files, blocks),
+        }
+    }
+
+    /// Removes the files up to `number`, which a commit of both tables holds.
+    pub(crate) fn forget(&self, number: u64) -> Result<()> {
+        let done: Vec<_> = {
+            let mut files = self.files();
+            let (done, open) = std::mem::take(&mut files.open)
+                .into_iter()
+                .partition(|f| f.header.number <= number);
+            files.open = open;
+            done
+        };
+        for file in done {
+            disk::remove_if_there(&file.path)?;
+        }
+        Ok(())
+    }
+
+    /// Seals everything and lets the folder go: whoever comes by may adopt it. A folder without a row is removed.
+    pub(crate) fn close(&self) -> Result<()> {
+        let mut files = self.files();
+        self.retired.store(true, Ordering::Relaxed);
+        self.sealed.store(u64::MAX, Ordering::Release);
+        if let Some(next) = files.next.take() {
+            disk::remove_if_there(&next.path)?;
+        }
+        for file in &files.open {
+            file.seal();
+        }
+        let empty = files.open.iter().all(|file| file.published_bytes() == 0);
+        let paths: Vec<_> = files.open.drain(..).map(|file| file.path.clone()).collect();
+        if empty {
+            for path in paths {
+                disk::remove_if_there(&path)?;
+            }
+            owner::remove(&self.folder)?;
+        }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        Ok(())
+    }
+}
+
+impl Files {
+    fn next_number(&self) -> u64 {
+        self.open.last().map_or(1, |file| file.header.number + 1)
+    }
+}
+
+fn header(writer: uuid::Uuid, host: &Host, number: u64, blocks: u32, created_us: i64) -> Header {
+    let file = uuid::Uuid::new_v4();
+    Header {
+        blocks,
+        salt: crc32c::crc32c(file.as_bytes()),
+        mode: Mode::Mapped,
+        number,
+        created_us,
+        file,
+        writer,
+        boot_id: host.boot_id.clone(),
+    }
+}
+
+/// The first name that the frame uses and the file has not defined.
+#[inline]
+fn first_undefined(file: &LogFile, frame: &Frame<'_>) -> Option<(Space, u32)> {
+    let missing = |space: Space, id: u32| (!file.defined(space).has(id)).then_some((space, id));
+    let (run, labels) = match *frame {
+        Frame::Row { run, labels, points, .. } => {
+            let metrics = file.defined(Space::Metric);
+            if let Some(&(MetricId(id), _)) = points.iter().find(|(id, _)| !metrics.has(id.0)) {
+                return Some((Space::Metric, id));
+            }
+            (run, labels)
+        }
+        Frame::Many { run, labels, metric, .. } => {
+            if let Some(missing) = missing(Space::Metric, metric) {
+                return Some(missing);
+            }
+            (run, labels)
+        }
+        Frame::Fact { run, .. } => (run, NO_LABELS),
+        Frame::Name { .. } => return None,
+    };
+    missing(Space::Run, run)
+        .or_else(|| (labels != NO_LABELS).then(|| missing(Space::Labels, labels)).flatten())
+}

@@ -1,0 +1,588 @@
+//! A run that this process writes to.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "lengths of slices fit 63 bits"
+)]
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Once,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Error, FactKind, Lake, Result, State,
+    log::{NO_LABELS, frame::Frame, writer::NotKept},
+    names::{LabelsId, MetricId, RunName},
+    os,
+    runs::name_of,
+};
+
+/// The most bytes that the name of a run, a project or a metric may have.
+const NAME_BYTES_MAX: usize = 512;
+/// The most points that one frame of [`Run::log_many`] holds: with steps and times it still fits a block.
+const MANY_POINTS: usize = 2048;
+/// A run's end flushes where its process has logged so many points; smaller logs are left to be adopted together.
+const FLUSH_AT_FINISH_POINTS: u64 = 64 << 10;
+
+/// Describes a run before it starts.
+#[derive(Debug, Clone)]
+#[must_use = "a run starts with `start`"]
+pub struct RunBuilder {
+    lake: Lake,
+    project: String,
+    id: Option<String>,
+    launch: Option<String>,
+    attributes: Vec<(String, Value)>,
+    config: Map<String, Value>,
+    tags: Vec<String>,
+    joins: bool,
+}
+
+impl RunBuilder {
+    pub(crate) fn new(lake: Lake, project: &str) -> Self {
+        Self {
+            lake,
+            project: project.to_owned(),
+            id: None,
+            launch: None,
+            attributes: Vec::new(),
+            config: Map::new(),
+            tags: Vec::new(),
+            joins: false,
+        }
+    }
+
+    /// The id, unique in the project; made up where it is not given. An id that exists continues that run.
+    pub fn id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
+    }
+
+    /// The name for people; a readable one follows from the id where it is not given.
+    pub fn name(self, name: &str) -> Self {
+        self.attribute("name", name.into())
+    }
+
+    /// The configuration, nested as the user likes it.
+    pub fn config(mut self, config: Map<String, Value>) -> Self {
+        self.config.extend(config);
+        self
+    }
+
+    /// Tags.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// The group that the run belongs to.
+    pub fn group(self, group: &str) -> Self {
+        self.attribute("group_name", group.into())
+    }
+
+    /// The type of job: "train", "eval".
+    pub fn job_type(self, job_type: &str) -> Self {
+        self.attribute("job_type", job_type.into())
+    }
+
+    /// Notes, in the user's words.
+    pub fn notes(self, notes: &str) -> Self {
+        self.attribute("notes", notes.into())
+    }
+
+    /// A further attribute of the run, said as a fact: `host`, `user_name`, `program`, `command`, `git_commit`,
+    /// `git_remote`, `created_at` (microseconds since 1970, UTC).
+    pub fn attribute(mut self, key: &str, value: Value) -> Self {
+        self.attributes.push((key.to_owned(), value));
+        self
+    }
+
+    /// The launch that this process belongs to: one start of a job, which may span many processes. Made up where it
+    /// is not given.
+    pub fn launch(mut self, launch: &str) -> Self {
+        self.launch = Some(launch.to_owned());
+        self
+    }
+
+    /// Logs to a run that another process started and will end: nothing is said of its state.
+    pub fn join(mut self) -> Self {
+        self.joins = true;
+        self
+    }
+
+    /// Starts the run: from here on it exists for every reader.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that is empty or longer than 512 bytes, [`Error::Io`] where the lake cannot be
+    /// written.
+    pub fn start(self) -> Result<Run> {
+        check_name("project", &self.project)?;
+        let known = self.id.is_some();
+        let run_id = self.id.unwrap_or_else(short_id);
+        check_name("run id", &run_id)?;
+        let launch = self.launch.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+        check_name("launch", &launch)?;
+        let name = RunName { project: self.project, run_id, launch };
+        let number = self.lake.core().names.runs.id(&name)?;
+        let title = self.attributes.iter().rev().find(|(key, _)| key == "name");
+        let title = title
+            .and_then(|(_, value)| value.as_str())
+            .map_or_else(|| name_of(&name.run_id), str::to_owned);
+        let inner = Arc::new(Inner {
+            lake: self.lake,
+            name,
+            title,
+            number,
+            next_step: AtomicI64::new(0),
+            continues: known,
+            looked_back: Once::new(),
+            clock: AtomicI64::new(0),
+            is_open: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        let run = Run { inner };
+        run.inner.lake.core().enter(&run);
+        run.fact(&FactKind::Launch, &run.inner.name.launch, Some(Value::Bool(true)))?;
+        if !self.joins {
+            // ORDERING: Relaxed, the flag stands alone.
+            run.inner.is_open.store(true, Ordering::Relaxed);
+            run.say_state(State::Running)?;
+        }
+        for (key, value) in self.attributes {
+            run.fact(&FactKind::Run, &key, Some(value))?;
+        }
+        for (key, value) in self.config {
+            run.fact(&FactKind::Config, &key, Some(value))?;
+        }
+        for tag in self.tags {
+            run.tag(&tag, true)?;
+        }
+        Ok(run)
+    }
+}
+
+/// A run that this process writes to. `Send + Sync`, cheap to clone; any number of threads log to it.
+#[derive(Clone)]
+pub struct Run {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    lake: Lake,
+    name: RunName,
+    title: String,
+    /// What stands for the run in log files.
+    number: u32,
+    next_step: AtomicI64,
+    /// True where the run may have been there before this process.
+    continues: bool,
+    /// Done once somebody has looked how far it got before.
+    looked_back: Once,
+    /// The clock of the last fact.
+    clock: AtomicI64,
+    /// True while this process says that the run is running.
+    is_open: AtomicBool,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    rows: AtomicU64,
+    points: AtomicU64,
+    dropped_rows: AtomicU64,
+    dropped_said: AtomicU64,
+}
+
+/// What one process logged to one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunStats {
+    /// Rows that were kept.
+    pub rows: u64,
+    /// Points that were kept.
+    pub points: u64,
+    /// Rows that could not be kept.
+    pub dropped_rows: u64,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Run({}/{})", self.project(), self.id())
+    }
+}
+
+impl Run {
+    /// The project.
+    pub fn project(&self) -> &str {
+        &self.inner.name.project
+    }
+
+    /// The id.
+    pub fn id(&self) -> &str {
+        &self.inner.name.run_id
+    }
+
+    /// The name, as it was when the run started.
+    pub fn name(&self) -> &str {
+        &self.inner.title
+    }
+
+    /// The launch.
+    pub fn launch(&self) -> &str {
+        &self.inner.name.launch
+    }
+
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
+        &self.inner.lake
+    }
+
+    /// The id of a metric by its name, 1 to 512 bytes of any text.
+    pub fn metric(&self, name: &str) -> Result<MetricId> {
+        check_name("metric", name)?;
+        self.inner.lake.core().names.metrics.id(name).map(MetricId)
+    }
+
+    /// The id of a set of labels, such as `{"rank": 3}`. Values are texts, numbers or booleans; an empty set is the
+    /// same as none.
+    pub fn labels(&self, labels: &Map<String, Value>) -> Result<LabelsId> {
+        if labels.is_empty() {
+            return Ok(LabelsId(NO_LABELS));
+        }
+        let mut sorted: Vec<(&String, &Value)> = labels.iter().collect();
+        sorted.sort_by_key(|(key, _)| *key);
+        if let Some((key, _)) =
+            sorted.iter().find(|(_, value)| value.is_object() || value.is_array())
+        {
+            let detail = format!("the value of '{key}' must be a text, a number or a boolean");
+            return Err(Error::Invalid { what: "labels", detail });
+        }
+        let canonical: Map<String, Value> =
+            sorted.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let text = Value::Object(canonical).to_string();
+        check_name("labels", &text)?;
+        self.inner.lake.core().names.labels.id(text.as_str()).map(LabelsId)
+    }
+
+    /// Logs one row. Without a step: one more than the highest step of the run, 0 in an empty one. The row is visible
+    /// to every reader, and safe from a kill of the process, when the call returns.
+    ///
+    /// # Errors
+    /// [`Error::Dropped`] in a strict lake that cannot keep the row; otherwise such rows are counted.
+    pub fn log(&self, step: impl Into<Option<i64>>, points: &[(MetricId, f64)]) -> Result<()> {
+        self.log_labelled(step, None, None, points)
+    }
+
+    /// Logs one row, metrics by name. See [`Run::log`].
+    pub fn log_named(&self, step: impl Into<Option<i64>>, points: &[(&str, f64)]) -> Result<()> {
+        let points: Vec<_> = points
+            .iter()
+            .map(|&(name, value)| Ok((self.metric(name)?, value)))
+            .collect::<Result<_>>()?;
+        self.log(step, &points)
+    }
+
+    /// Logs one row with labels and, where it is not now, its time in microseconds since 1970 (UTC). See [`Run::log`].
+    #[inline]
+    pub fn log_labelled(
+        &self,
+        step: impl Into<Option<i64>>,
+        time: Option<i64>,
+        labels: Option<LabelsId>,
+        points: &[(MetricId, f64)],
+    ) -> Result<()> {
+        if points.is_empty() {
+            return Ok(());
+        }
+        let step = self.take_steps(step.into(), 1);
+        let time = time.unwrap_or_else(os::now_us);
+        let labels = labels.map_or(NO_LABELS, |labels| labels.0);
+        let frame = Frame::Row { run: self.inner.number, labels, step, time, points };
+        self.keep(&frame, 1, points.len() as u64)
+    }
+
+    /// Logs many points of one metric. Without steps: one each, from the next step on. Without times: all have the
+    /// time of the call; a time is in microseconds since 1970 (UTC). Each call of up to 2,048 points is atomic, longer
+    /// ones are kept in parts of that size.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the lengths differ; else as [`Run::log`].
+    pub fn log_many(
+        &self,
+        metric: MetricId,
+        labels: Option<LabelsId>,
+        steps: Option<&[i64]>,
+        times: Option<&[i64]>,
+        values: &[f64],
+    ) -> Result<()> {
+        for (what, column) in [("steps", steps), ("times", times)] {
+            if let Some(column) = column
+                && column.len() != values.len()
+            {
+                let detail = format!("{} for {} values", column.len(), values.len());
+                return Err(Error::Invalid { what, detail });
+            }
+        }
+        let now = os::now_us();
+        let labels = labels.map_or(NO_LABELS, |labels| labels.0);
+        let mut first = match steps {
+            Some(steps) => {
+                steps.iter().max().map(|&last| self.take_steps(Some(last), 1));
+                0
+            }
+            None => self.take_steps(None, values.len() as i64),
+        };
+        for (at, values) in values.chunks(MANY_POINTS).enumerate() {
+            let part = |column: &[i64]| -> std::ops::Range<usize> {
+                let start = at * MANY_POINTS;
+                start..(start + values.len()).min(column.len())
+            };
+            let frame = Frame::Many {
+                run: self.inner.number,
+                labels,
+                metric: metric.0,
+                step: first,
+                time: now,
+                steps: steps.map(|column| &column[part(column)]),
+                times: times.map(|column| &column[part(column)]),
+                values,
+            };
+            self.keep(&frame, values.len() as u64, values.len() as u64)?;
+            first = first.saturating_add(values.len() as i64);
+        }
+        Ok(())
+    }
+
+    /// Sets one top-level key of the configuration; `None` removes it.
+    pub fn config(&self, key: &str, value: Option<Value>) -> Result<()> {
+        self.fact(&FactKind::Config, key, value)
+    }
+
+    /// Sets one top-level key of the summary; `None` removes it, and the last value of the metric shows again.
+    pub fn summary(&self, key: &str, value: Option<Value>) -> Result<()> {
+        self.fact(&FactKind::Summary, key, value)
+    }
+
+    /// Adds a tag, or takes it off.
+    pub fn tag(&self, tag: &str, on: bool) -> Result<()> {
+        self.fact(&FactKind::Tag, tag, on.then_some(Value::Bool(true)))
+    }
+
+    /// Sets an attribute: `name`, `notes`, `group_name`, `job_type`, ...; `None` removes it.
+    pub fn attribute(&self, key: &str, value: Option<Value>) -> Result<()> {
+        self.fact(&FactKind::Run, key, value)
+    }
+
+    /// Waits until everything that this process logged so far would survive a power cut.
+    pub fn sync(&self) -> Result<()> {
+        self.inner.lake.sync()
+    }
+
+    /// Ends the run in `state` and makes it durable. Rows that are logged later are still kept.
+    pub fn finish(&self, state: State, exit_code: Option<i32>) -> Result<RunStats> {
+        if let Some(code) = exit_code {
+            self.attribute("exit_code", Some(code.into()))?;
+        }
+        self.say_dropped();
+        // ORDERING: Relaxed, the flag stands alone.
+        self.inner.is_open.store(false, Ordering::Relaxed);
+        self.say_state(state)?;
+        let stats = self.stats();
+        if let Err(error) = self.sync() {
+            tracing::warn!(%error, run = self.id(), "the end of a run is not durable yet");
+        }
+        if stats.points >= FLUSH_AT_FINISH_POINTS || self.inner.lake.core().has_spill() {
+            // What cannot be flushed stays in the log, which readers read and others adopt.
+            if let Err(error) = self.inner.lake.flush() {
+                tracing::warn!(%error, run = self.id(), "the end of a run is not flushed");
+            }
+        }
+        Ok(stats)
+    }
+
+    /// What this process logged to the run so far.
+    pub fn stats(&self) -> RunStats {
+        let counters = &self.inner.counters;
+        // ORDERING: Relaxed, each number stands alone.
+        RunStats {
+            rows: counters.rows.load(Ordering::Relaxed),
+            points: counters.points.load(Ordering::Relaxed),
+            dropped_rows: counters.dropped_rows.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The first of `count` steps: those asked for, or those that come next.
+    #[inline]
+    fn take_steps(&self, asked: Option<i64>, count: i64) -> i64 {
+        let next = &self.inner.next_step;
+        // ORDERING: Relaxed throughout: the counter gives out numbers and guards no data.
+        if let Some(step) = asked {
+            if next.load(Ordering::Relaxed) <= step {
+                next.fetch_max(step.saturating_add(1), Ordering::Relaxed);
+            }
+            return step;
+        }
+        if self.inner.continues {
+            // Threads that come meanwhile wait here: they must not begin at 0.
+            self.inner.looked_back.call_once(|| {
+                let before = self.inner.lake.core().last_step(self.project(), self.id());
+                let after = before.map_or(0, |step| step.saturating_add(1));
+                next.fetch_max(after, Ordering::Relaxed);
+            });
+        }
+        next.fetch_add(count, Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn keep(&self, frame: &Frame<'_>, rows: u64, points: u64) -> Result<()> {
+        let counters = &self.inner.counters;
+        match self.inner.lake.core().append(frame) {
+            Ok(()) => {
+                // ORDERING: Relaxed, counters.
+                counters.rows.fetch_add(rows, Ordering::Relaxed);
+                counters.points.fetch_add(points, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                counters.dropped_rows.fetch_add(rows, Ordering::Relaxed);
+                self.refuse(error)
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, error: NotKept) -> Result<()> {
+        let dropped = |detail: String| Err(Error::Dropped { run: self.id().to_owned(), detail });
+        match error {
+            NotKept::Full(_) if !self.inner.lake.core().options.strict => Ok(()),
+            NotKept::Full(error) => dropped(error.to_string()),
+            NotKept::Retired => dropped("the log was taken over again and again".to_owned()),
+            NotKept::TooLarge(bytes) => {
+                let detail = format!(
+                    "{bytes} bytes at once are more than the {} that a row may have",
+                    16 << 20
+                );
+                Err(Error::Invalid { what: "row", detail })
+            }
+            NotKept::Name(error) => Err(error),
+        }
+    }
+
+    fn fact(&self, kind: &FactKind, key: &str, value: Option<Value>) -> Result<()> {
+        if key.is_empty() || key.len() > NAME_BYTES_MAX * 8 {
+            let detail = format!("{} bytes; 1 to {} will do", key.len(), NAME_BYTES_MAX * 8);
+            return Err(Error::Invalid { what: "key", detail });
+        }
+        let text = value.map(|value| value.to_string());
+        let now = os::now_us();
+        let clock = &self.inner.clock;
+        // ORDERING: Relaxed: the clock only has to grow, which the read-modify-write sees to.
+        let before = clock
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        let hlc = now.max(before.unwrap_or(now) + 1);
+        let frame = Frame::Fact {
+            run: self.inner.number,
+            hlc,
+            kind: kind.as_str(),
+            key,
+            value: text.as_deref(),
+        };
+        self.inner.lake.core().append(&frame).or_else(|error| match error {
+            NotKept::Full(error) => {
+                tracing::warn!(%error, run = self.id(), key, "the disk is full; a fact is lost");
+                if self.inner.lake.core().options.strict {
+                    return Err(Error::Dropped {
+                        run: self.id().to_owned(),
+                        detail: error.to_string(),
+                    });
+                }
+                Ok(())
+            }
+            error => self.refuse(error),
+        })
+    }
+
+    /// Says on behalf of this process's writer what state the run is in.
+    pub(crate) fn say_state(&self, state: State) -> Result<()> {
+        let writer = self.inner.lake.core().writer()?.id.to_string();
+        self.fact(&FactKind::State, &writer, Some(state.as_str().into()))
+    }
+
+    /// True from the start of the run to its end, where it was started and not joined here.
+    pub(crate) fn is_open(&self) -> bool {
+        // ORDERING: Relaxed, the flag stands alone.
+        self.inner.is_open.load(Ordering::Relaxed)
+    }
+
+    /// Says how many rows could not be kept, where that is new.
+    pub(crate) fn say_dropped(&self) {
+        let counters = &self.inner.counters;
+        let dropped = counters.dropped_rows.load(Ordering::Relaxed);
+        // ORDERING: Relaxed, a counter.
+        if dropped > counters.dropped_said.swap(dropped, Ordering::Relaxed)
+            && let Ok(writer) = self.inner.lake.core().writer()
+            && let Err(error) =
+                self.fact(&FactKind::Dropped, &writer.id.to_string(), Some(dropped.into()))
+        {
+            tracing::warn!(%error, run = self.id(), dropped, "rows were dropped");
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakRun {
+        WeakRun(Arc::downgrade(&self.inner))
+    }
+}
+
+/// A run that may be gone.
+#[derive(Clone)]
+pub(crate) struct WeakRun(std::sync::Weak<Inner>);
+
+impl WeakRun {
+    pub(crate) fn upgrade(&self) -> Option<Run> {
+        self.0.upgrade().map(|inner| Run { inner })
+    }
+}
+
+impl fmt::Debug for WeakRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakRun")
+    }
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let detail = format!("a name of {} bytes; 1 to {NAME_BYTES_MAX} will do", name.len());
+        return Err(Error::Invalid { what, detail });
+    }
+    Ok(())
+}
+
+/// Eight letters and digits that nobody else has.
+fn short_id() -> String {
+    const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut random = uuid::Uuid::new_v4().as_u128();
+    (0..8)
+        .map(|_| {
+            let letter = LETTERS[(random % 36) as usize];
+            random /= 36;
+            char::from(letter)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_made_up_is_short_and_nobody_elses() {
+        assert_eq!(short_id().len(), 8);
+        assert_ne!(short_id(), short_id());
+    }
+}

@@ -1,0 +1,637 @@
+//! Encodes one column of a row group into checked Parquet pages.
+//!
+//! ```text
+//! chunk:  [ page header | zstd frame ]*            the dictionary page first, where there is one
+//! page:   | length u32 | definition levels (RLE) | values |        before compression; integers are little-endian
+//! ```
+//!
+//! The `parquet` crate writes neither page checksums nor zstd's own. A flipped bit in a page of numbers would then
+//! be another number, so pages are written here: each zstd frame carries its content checksum, which every reader
+//! of zstd verifies without being asked, and each page header carries the CRC32 that Parquet provides for. Two
+//! things follow from having the pages in hand. Ids cost one step a series instead of one hash a row, and the
+//! encoding of values is chosen page by page.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a row group has at most 2^20 rows, a page less than 2^31 bytes, and bytes are taken off numbers"
+)]
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use parquet::{
+    basic::{BoundaryOrder, Compression, Encoding, PageType, Type, ZstdLevel},
+    column::{
+        page::{CompressedPage, Page, PageWriteSpec, PageWriter},
+        writer::{ColumnCloseResult, ColumnWriter, get_column_writer},
+    },
+    data_type::ByteArray,
+    errors::{ParquetError, Result},
+    file::{
+        metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder},
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr},
+        statistics::Statistics,
+    },
+    schema::types::ColumnDescPtr,
+};
+use rustc_hash::FxHashMap;
+
+use super::values::{Dictionary, ValuePage};
+
+/// Rows of a page of ids. They are runs, so that a page of them is small however many rows it spans.
+const ID_PAGE_ROWS: usize = 128 << 10;
+
+/// Rows of a page of step or value, at most: what a chart of one series has to decode too much of, at either end.
+pub(super) const POINT_PAGE_ROWS: usize = 16 << 10;
+
+/// Rows of a page of time. All metrics of a row share one time, and zstd only sees that in a large page.
+pub(super) const TIME_PAGE_ROWS: usize = 128 << 10;
+
+/// One encoded column of one row group.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) close: ColumnCloseResult,
+}
+
+/// Encodes columns. Holds one zstd context and its buffers, so that pages do not allocate them anew.
+pub(super) struct ColumnEncoder {
+    zstd: zstd::bulk::Compressor<'static>,
+    level: i32,
+    levels: Vec<i16>,
+}
+
+impl std::fmt::Debug for ColumnEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ColumnEncoder").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl ColumnEncoder {
+    /// An encoder that compresses with zstd at `level`.
+    pub(super) fn new(level: i32) -> Result<Self> {
+        let mut zstd = zstd::bulk::Compressor::new(level)?;
+        zstd.include_checksum(true)?;
+        Ok(Self { zstd, level, levels: Vec::new() })
+    }
+
+    /// Encodes a column of names from its runs of equal values, dictionary and run lengths.
+    pub(super) fn ids<'a>(
+        &mut self,
+        descr: &ColumnDescPtr,
+        runs: impl Iterator<Item = (Option<&'a str>, usize)>,
+    ) -> Result<Chunk> {
+        let mut codes: FxHashMap<&str, u32> = FxHashMap::default();
+        let mut names: Vec<&str> = Vec::new();
+        let mut merged: Vec<(Option<u32>, usize)> = Vec::new();
+        for (name, rows) in runs {
+            let code = name.map(|name| {
+                *codes.entry(name).or_insert_with(|| {
+                    names.push(name);
+                    names.len() as u32 - 1
+                })
+            });
+            match merged.last_mut() {
+                Some((last, count)) if *last == code => *count += rows,
+                _ => merged.push((code, rows)),
+            }
+        }
+
+        let mut pages = Pages::new(&mut self.zstd, self.level);
+        let mut index = ColumnIndexBuilder::new(descr.physical_type());
+        let mut page = IdPage::default();
+        let (mut nulls, mut order) = (0, Order::default());
+        for (code, mut rows) in merged {
+            while rows > 0 {
+                let taken = rows.min(ID_PAGE_ROWS - page.rows);
+                page.push(code, taken);
+                rows -= taken;
+                if page.rows == ID_PAGE_ROWS {
+                    nulls += page.finish(&names, &mut pages, &mut index, &mut order)?;
+                }
+            }
+        }
+        if page.rows > 0 {
+            nulls += page.finish(&names, &mut pages, &mut index, &mut order)?;
+        }
+        index.set_boundary_order(order.boundary());
+        let mut dictionary = Vec::new();
+        for name in &names {
+            dictionary.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            dictionary.extend_from_slice(name.as_bytes());
+        }
+        let bound =
+            |name: Option<&&str>| name.map(|name| ByteArray::from(name.as_bytes().to_vec()));
+        let statistics = Statistics::byte_array(
+            bound(names.iter().min()),
+            bound(names.iter().max()),
+            None,
+            Some(nulls),
+            false,
+        );
+        pages.dictionary = Some((dictionary, names.len()));
+        let mut chunk = pages.finish(descr, Some(statistics))?;
+        chunk.close.column_index = Some(index.build()?);
+        Ok(chunk)
+    }
+
+    /// Encodes a column of integers with `encoding`.
+    pub(super) fn integers(
+        &mut self,
+        descr: &ColumnDescPtr,
+        values: impl Iterator<Item = Option<i64>>,
+        encoding: Encoding,
+        page_rows: usize,
+    ) -> Result<Chunk> {
+        let present = self.take_levels(values);
+        self.typed(descr, encoding, page_rows, |writer, levels| match writer {
+            ColumnWriter::Int64ColumnWriter(writer) => {
+                writer.write_batch(&present, Some(levels), None)
+            }
+            _ => Err(ParquetError::General("not a column of integers".to_owned())),
+        })
+    }
+
+    /// Encodes a column of floats of which some are null.
+    pub(super) fn optional_floats(
+        &mut self,
+        descr: &ColumnDescPtr,
+        values: impl Iterator<Item = Option<f64>>,
+    ) -> Result<Chunk> {
+        let present = self.take_levels(values);
+        let encoding = Encoding::BYTE_STREAM_SPLIT;
+        self.typed(descr, encoding, POINT_PAGE_ROWS, |writer, levels| match writer {
+            ColumnWriter::DoubleColumnWriter(writer) => {
+                writer.write_batch(&present, Some(levels), None)
+            }
+            _ => Err(ParquetError::General("not a column of floats".to_owned())),
+        })
+    }
+
+    /// Encodes a column of texts that do not come in runs.
+    pub(super) fn texts<'a>(
+        &mut self,
+        descr: &ColumnDescPtr,
+        values: impl Iterator<Item = Option<&'a str>>,
+    ) -> Result<Chunk> {
+        let values =
+            values.map(|value| value.map(|value| ByteArray::from(value.as_bytes().to_vec())));
+        let present = self.take_levels(values);
+        self.typed(descr, Encoding::PLAIN, POINT_PAGE_ROWS, |writer, levels| match writer {
+            ColumnWriter::ByteArrayColumnWriter(writer) => {
+                writer.write_batch(&present, Some(levels), None)
+            }
+            _ => Err(ParquetError::General("not a column of texts".to_owned())),
+        })
+    }
+
+    /// Encodes a column of floats, each page as is best for it. `starts` are the rows at which a series starts;
+    /// pages like to start there, for a page of one metric compresses better than a page of two. No statistics: those
+    /// of Parquet leave NaN out, and readers then skip rows that they should have seen.
+    pub(super) fn floats(
+        &mut self,
+        descr: &ColumnDescPtr,
+        values: &[f64],
+        starts: &[usize],
+    ) -> Result<Chunk> {
+        let mut dictionary = Dictionary::default();
+        let mut pages = Pages::new(&mut self.zstd, self.level);
+        for rows in cut(values.len(), starts, POINT_PAGE_ROWS) {
+            let page = ValuePage::choose(&values[rows.clone()], &mut dictionary, pages.zstd)?;
+            let (levels, encoding) = (present_levels(rows.len()), page.encoding);
+            pages.data(&[&levels, &page.bytes], rows.len(), encoding)?;
+        }
+        if !dictionary.is_empty() {
+            pages.dictionary = Some((dictionary.plain(), dictionary.len()));
+        }
+        pages.finish(descr, None)
+    }
+
+    /// Splits `values` into definition levels, which are kept here, and what is present.
+    fn take_levels<T>(&mut self, values: impl Iterator<Item = Option<T>>) -> Vec<T> {
+        self.levels.clear();
+        let mut present = Vec::with_capacity(values.size_hint().0);
+        for value in values {
+            self.levels.push(i16::from(value.is_some()));
+            present.extend(value);
+        }
+        present
+    }
+
+    /// Lets the `parquet` crate encode a column whose definition levels are `self.levels`, into our pages.
+    fn typed(
+        &mut self,
+        descr: &ColumnDescPtr,
+        encoding: Encoding,
+        page_rows: usize,
+        write: impl FnOnce(&mut ColumnWriter<'_>, &[i16]) -> Result<usize>,
+    ) -> Result<Chunk> {
+        // Statistics of floats leave NaN out.
+        let statistics = match descr.physical_type() {
+            Type::DOUBLE => EnabledStatistics::None,
+            _ => EnabledStatistics::Page,
+        };
+        let properties: WriterPropertiesPtr = WriterProperties::builder()
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_dictionary_enabled(false)
+            .set_encoding(encoding)
+            .set_statistics_enabled(statistics)
+            .set_data_page_size_limit(64 << 20)
+            .set_data_page_row_count_limit(page_rows)
+            .set_write_batch_size(page_rows.min(4 << 10))
+            .build()
+            .into();
+        let mut pages = Pages::new(&mut self.zstd, self.level);
+        let mut writer =
+            get_column_writer(ColumnDescPtr::clone(descr), properties, Box::new(&mut pages));
+        write(&mut writer, &self.levels)?;
+        let mut close = writer.close()?;
+        close.metadata = close.metadata.into_builder().set_compression(pages.codec()?).build()?;
+        Ok(Chunk { bytes: pages.bytes.into(), close })
+    }
+}
+
+/// Cuts `rows` rows into pages of at most `most`; a page that would overflow ends where its last series starts,
+/// unless that would make it small.
+fn cut(rows: usize, starts: &[usize], most: usize) -> Vec<Range<usize>> {
+    let mut pages = Vec::new();
+    let mut first = 0;
+    let mut starts = starts.iter().copied().peekable();
+    while first < rows {
+        let limit = rows.min(first + most);
+        let mut end = limit;
+        if limit < rows {
+            let mut last = None;
+            while let Some(start) = starts.next_if(|&start| start <= limit) {
+                last = Some(start);
+            }
+            end = last.filter(|&start| start >= first + most / 8).unwrap_or(limit);
+        }
+        pages.push(first..end);
+        first = end;
+    }
+    pages
+}
+
+/// The definition levels of a page without nulls, with their length.
+fn present_levels(rows: usize) -> Vec<u8> {
+    let mut levels = Runs::new(1);
+    levels.push(1, rows);
+    levels.with_length()
+}
+
+/// A page of ids that is being filled.
+#[derive(Default)]
+struct IdPage {
+    runs: Vec<(Option<u32>, usize)>,
+    rows: usize,
+}
+
+impl IdPage {
+    fn push(&mut self, code: Option<u32>, rows: usize) {
+        self.runs.push((code, rows));
+        self.rows += rows;
+    }
+
+    /// Writes the page and returns the number of nulls in it.
+    fn finish(
+        &mut self,
+        names: &[&str],
+        pages: &mut Pages<'_>,
+        index: &mut ColumnIndexBuilder,
+        order: &mut Order,
+    ) -> Result<u64> {
+        let codes = || self.runs.iter().filter_map(|&(code, _)| code);
+        let width = width_of(codes().max().unwrap_or(0));
+        let (mut levels, mut values) = (Runs::new(1), Runs::new(width));
+        let mut nulls = 0;
+        for &(code, rows) in &self.runs {
+            levels.push(u32::from(code.is_some()), rows);
+            match code {
+                Some(code) => values.push(code, rows),
+                None => nulls += rows,
+            }
+        }
+        let values = values.finish();
+        let name = |code: u32| names[code as usize];
+        let bounds = codes().map(name).min().zip(codes().map(name).max());
+        order.see(bounds);
+        let (min, max) = bounds.unwrap_or_default();
+        index.append(
+            bounds.is_none(),
+            min.as_bytes().to_vec(),
+            max.as_bytes().to_vec(),
+            nulls as i64,
+        );
+        let levels = levels.with_length();
+        pages.data(&[&levels, &[width], &values], self.rows, Encoding::RLE_DICTIONARY)?;
+        *self = Self::default();
+        Ok(nulls as u64)
+    }
+}
+
+/// Whether the bounds of pages only ever rise.
+#[derive(Default)]
+struct Order {
+    last: Option<(String, String)>,
+    falls: bool,
+}
+
+impl Order {
+    fn see(&mut self, bounds: Option<(&str, &str)>) {
+        let Some((min, max)) = bounds else { return };
+        if let Some((last_min, last_max)) = &self.last {
+            self.falls |= min < last_min.as_str() || max < last_max.as_str();
+        }
+        self.last = Some((min.to_owned(), max.to_owned()));
+    }
+
+    fn boundary(&self) -> BoundaryOrder {
+        if self.falls { BoundaryOrder::UNORDERED } else { BoundaryOrder::ASCENDING }
+    }
+}
+
+/// The least number of bits that hold `value`; 1 for 0, because a width of 0 is where readers differ.
+pub(super) fn width_of(value: u32) -> u8 {
+    (u32::BITS - value.leading_zeros()).max(1) as u8
+}
+
+/// Parquet's hybrid of run lengths and bit packing.
+///
+/// ```text
+/// run:     varint(rows << 1)       | value in whole bytes
+/// packed:  varint(groups << 1 | 1) | groups * 8 values of `width` bits, least significant first
+/// ```
+#[derive(Debug)]
+pub(super) struct Runs {
+    width: u8,
+    bytes: Vec<u8>,
+    /// Values that wait to be packed. A run may only follow a whole number of groups of eight.
+    pending: Vec<u32>,
+}
+
+impl Runs {
+    pub(super) fn new(width: u8) -> Self {
+        Self { width, bytes: Vec::new(), pending: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, value: u32, mut rows: usize) {
+        let odd = self.pending.len() % 8;
+        if odd > 0 {
+            let filling = rows.min(8 - odd);
+            self.pending.extend(std::iter::repeat_n(value, filling));
+            rows -= filling;
+        }
+        if rows >= 8 {
+            self.pack();
+            varint(&mut self.bytes, (rows as u64) << 1);
+            let size = usize::from(self.width).div_ceil(8);
+            self.bytes.extend_from_slice(&value.to_le_bytes()[..size]);
+        } else {
+            self.pending.extend(std::iter::repeat_n(value, rows));
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.pack();
+        self.bytes
+    }
+
+    /// The levels of a data page: their length, then they.
+    fn with_length(self) -> Vec<u8> {
+        let levels = self.finish();
+        let mut bytes = Vec::with_capacity(4 + levels.len());
+        bytes.extend_from_slice(&(levels.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&levels);
+        bytes
+    }
+
+    fn pack(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let groups = self.pending.len().div_ceil(8);
+        self.pending.resize(groups * 8, 0);
+        varint(&mut self.bytes, (groups as u64) << 1 | 1);
+        let (mut bits, mut held) = (0_u64, 0_u32);
+        for &value in &self.pending {
+            bits |= u64::from(value) << held;
+            held += u32::from(self.width);
+            while held >= 8 {
+                self.bytes.push(bits as u8);
+                bits >>= 8;
+                held -= 8;
+            }
+        }
+        self.pending.clear();
+    }
+}
+
+fn varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+/// The pages of one column of one row group, as they are written.
+struct Pages<'z> {
+    zstd: &'z mut zstd::bulk::Compressor<'static>,
+    level: i32,
+    bytes: Vec<u8>,
+    uncompressed: usize,
+    rows: usize,
+    encodings: Vec<Encoding>,
+    offsets: OffsetIndexBuilder,
+    /// What the dictionary page holds and how many values that is. It stands first but is known last.
+    dictionary: Option<(Vec<u8>, usize)>,
+}
+
+impl<'z> Pages<'z> {
+    fn new(zstd: &'z mut zstd::bulk::Compressor<'static>, level: i32) -> Self {
+        Self {
+            zstd,
+            level,
+            bytes: Vec::new(),
+            uncompressed: 0,
+            rows: 0,
+            encodings: vec![Encoding::RLE],
+            offsets: OffsetIndexBuilder::new(),
+            dictionary: None,
+        }
+    }
+
+    fn codec(&self) -> Result<Compression> {
+        Ok(Compression::ZSTD(ZstdLevel::try_new(self.level)?))
+    }
+
+    /// Appends one data page made of `parts`.
+    fn data(&mut self, parts: &[&[u8]], rows: usize, encoding: Encoding) -> Result<()> {
+        let start = self.bytes.len();
+        let content = parts.concat();
+        self.page(PageType::DATA_PAGE, &content, rows, encoding)?;
+        self.offsets.append_row_count(rows as i64);
+        self.offsets.append_offset_and_size(start as i64, (self.bytes.len() - start) as i32);
+        self.rows += rows;
+        if !self.encodings.contains(&encoding) {
+            self.encodings.push(encoding);
+        }
+        Ok(())
+    }
+
+    /// Appends one page and returns the length of its header.
+    fn page(
+        &mut self,
+        kind: PageType,
+        content: &[u8],
+        values: usize,
+        encoding: Encoding,
+    ) -> Result<usize> {
+        let frame = self.zstd.compress(content)?;
+        let length = |bytes: usize| {
+            i32::try_from(bytes).map_err(|source| {
+                ParquetError::General(format!("a page of {bytes} bytes: {source}"))
+            })
+        };
+        let crc = crc32fast::hash(&frame) as i32;
+        let start = self.bytes.len();
+        // The thrift compact form of Parquet's PageHeader. Fields go up, each named by its distance to the last.
+        let mut header = Struct::new(&mut self.bytes);
+        header.integer(1, kind as i32);
+        header.integer(2, length(content.len())?);
+        header.integer(3, length(frame.len())?);
+        header.integer(4, crc);
+        header.begin(if kind == PageType::DICTIONARY_PAGE { 7 } else { 5 });
+        let mut fields = Struct::new(&mut self.bytes);
+        fields.integer(1, length(values)?);
+        fields.integer(2, encoding as i32);
+        if kind == PageType::DATA_PAGE {
+            fields.integer(3, Encoding::RLE as i32);
+            fields.integer(4, Encoding::RLE as i32);
+        }
+        fields.end();
+        self.bytes.push(0);
+        let header = self.bytes.len() - start;
+        self.bytes.extend_from_slice(&frame);
+        self.uncompressed += header + content.len();
+        Ok(header)
+    }
+
+    /// Puts the dictionary in front and describes the column.
+    fn finish(mut self, descr: &ColumnDescPtr, statistics: Option<Statistics>) -> Result<Chunk> {
+        let data = std::mem::take(&mut self.bytes);
+        if let Some((dictionary, values)) = self.dictionary.take() {
+            self.page(PageType::DICTIONARY_PAGE, &dictionary, values, Encoding::PLAIN)?;
+            if !self.encodings.contains(&Encoding::PLAIN) {
+                self.encodings.push(Encoding::PLAIN);
+            }
+        }
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&data);
+        let codec = self.codec()?;
+        let mut offsets = self.offsets.build();
+        for location in &mut offsets.page_locations {
+            location.offset += shift as i64;
+        }
+        let mut metadata = ColumnChunkMetaData::builder(ColumnDescPtr::clone(descr))
+            .set_compression(codec)
+            .set_encodings(self.encodings)
+            .set_num_values(self.rows as i64)
+            .set_total_compressed_size(self.bytes.len() as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_data_page_offset(shift as i64)
+            .set_dictionary_page_offset((shift > 0).then_some(0));
+        if let Some(statistics) = statistics {
+            metadata = metadata.set_statistics(statistics);
+        }
+        let close = ColumnCloseResult {
+            bytes_written: self.bytes.len() as u64,
+            rows_written: self.rows as u64,
+            metadata: metadata.build()?,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: Some(offsets),
+        };
+        Ok(Chunk { bytes: self.bytes.into(), close })
+    }
+}
+
+/// Takes the pages of the `parquet` crate's own column writer, uncompressed, and writes them as ours.
+impl PageWriter for &mut Pages<'_> {
+    fn write_page(&mut self, page: CompressedPage) -> Result<PageWriteSpec> {
+        let Page::DataPage { buf, num_values, encoding, .. } = page.compressed_page() else {
+            return Err(ParquetError::General(
+                "only data pages of version 1 are written".to_owned(),
+            ));
+        };
+        let offset = self.bytes.len();
+        let header = self.page(PageType::DATA_PAGE, buf, *num_values as usize, *encoding)?;
+        let written = self.bytes.len() - offset;
+        let mut spec = PageWriteSpec::new();
+        spec.page_type = PageType::DATA_PAGE;
+        spec.uncompressed_size = header + buf.len();
+        spec.compressed_size = written;
+        spec.num_values = *num_values;
+        spec.offset = offset as u64;
+        spec.bytes_written = written as u64;
+        Ok(spec)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// One struct in thrift's compact form.
+struct Struct<'b> {
+    bytes: &'b mut Vec<u8>,
+    last: u8,
+}
+
+impl<'b> Struct<'b> {
+    const I32: u8 = 5;
+    const STRUCT: u8 = 12;
+
+    fn new(bytes: &'b mut Vec<u8>) -> Self {
+        Self { bytes, last: 0 }
+    }
+
+    fn field(&mut self, id: u8, kind: u8) {
+        self.bytes.push((id - self.last) << 4 | kind);
+        self.last = id;
+    }
+
+    fn integer(&mut self, id: u8, value: i32) {
+        self.field(id, Self::I32);
+        let zigzag = (value << 1 ^ value >> 31).cast_unsigned();
+        varint(self.bytes, zigzag.into());
+    }
+
+    /// Begins a field that is a struct; its fields and its end follow, then those of this struct.
+    fn begin(mut self, id: u8) {
+        self.field(id, Self::STRUCT);
+    }
+
+    fn end(self) {
+        self.bytes.push(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_tile_the_rows_and_like_to_start_with_a_series() {
+        assert!(cut(0, &[], 16).is_empty());
+        assert_eq!(cut(17, &[0, 5], 16), [0..5, 5..17]);
+        assert_eq!(cut(20, &[0, 5, 12], 16), [0..12, 12..20]);
+        assert_eq!(
+            cut(40, &[0, 1], 16),
+            [0..16, 16..32, 32..40],
+            "a tiny page is worse than a mixed one"
+        );
+        assert_eq!(cut(40, &[0, 16, 30], 16), [0..16, 16..30, 30..40]);
+    }
+}

@@ -1,0 +1,256 @@
+//! The side index of a segment: for each series, its rows and what its points add up to.
+
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use crate::SeriesKey;
+
+/// What the points of one series add up to. A monoid: `merge` of two summaries is the summary of the points of the
+/// first followed by those of the second, in the order of logging, so that a series can be put together from
+/// segments and tail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Summary {
+    pub(crate) count: u64,
+    pub(crate) nan_count: u64,
+    pub(crate) inf_count: u64,
+    /// The least step and the value logged last at it.
+    pub(crate) first: (i64, f64),
+    /// The greatest step and the value logged last at it.
+    pub(crate) last: (i64, f64),
+    /// The time of the last value, or [`crate::UNKNOWN_TIME`].
+    pub(crate) last_time: i64,
+    /// The greatest step that has a finite value, and that value.
+    pub(crate) last_finite: Option<(i64, f64)>,
+    /// The least finite value and the first step that has it. -0.0 is less than 0.0.
+    pub(crate) min: Option<(i64, f64)>,
+    /// The greatest finite value and the first step that has it.
+    pub(crate) max: Option<(i64, f64)>,
+    /// The sum of the finite values.
+    pub(crate) sum: f64,
+}
+
+impl Summary {
+    /// The summary of one point.
+    pub(crate) fn of(step: i64, time: i64, value: f64) -> Self {
+        let finite = value.is_finite().then_some((step, value));
+        Self {
+            count: 1,
+            nan_count: value.is_nan().into(),
+            inf_count: value.is_infinite().into(),
+            first: (step, value),
+            last: (step, value),
+            last_time: time,
+            last_finite: finite,
+            min: finite,
+            max: finite,
+            // Not -0.0, so that it does not matter where adding starts.
+            sum: finite.map_or(0.0, |(_, value)| 0.0 + value),
+        }
+    }
+
+    /// The summary of points in the order of logging; `None` where there are none.
+    pub(crate) fn of_points(points: impl Iterator<Item = (i64, i64, f64)>) -> Option<Self> {
+        let mut summary: Option<Self> = None;
+        for (step, time, value) in points {
+            match &mut summary {
+                Some(summary) => summary.push(step, time, value),
+                None => summary = Some(Self::of(step, time, value)),
+            }
+        }
+        summary
+    }
+
+    /// Adds a point that was logged after these. The same as merging with its summary, but faster.
+    #[inline]
+    pub(crate) fn push(&mut self, step: i64, time: i64, value: f64) {
+        self.count += 1;
+        if step <= self.first.0 {
+            self.first = (step, value);
+        }
+        if step >= self.last.0 {
+            self.last = (step, value);
+            self.last_time = time;
+        }
+        if !value.is_finite() {
+            self.nan_count += u64::from(value.is_nan());
+            self.inf_count += u64::from(value.is_infinite());
+            return;
+        }
+        self.sum += value;
+        let (Some(last), Some(min), Some(max)) =
+            (&mut self.last_finite, &mut self.min, &mut self.max)
+        else {
+            let point = Some((step, value));
+            (self.last_finite, self.min, self.max) = (point, point, point);
+            return;
+        };
+        if step >= last.0 {
+            *last = (step, value);
+        }
+        if is_less((value, step), (min.1, min.0)) {
+            *min = (step, value);
+        }
+        if is_less((-value, step), (-max.1, max.0)) {
+            *max = (step, value);
+        }
+    }
+
+    /// The summary of these points and then `later` ones.
+    #[must_use]
+    pub(crate) fn merge(self, later: Self) -> Self {
+        let ends_later = later.last.0 >= self.last.0;
+        Self {
+            count: self.count + later.count,
+            nan_count: self.nan_count + later.nan_count,
+            inf_count: self.inf_count + later.inf_count,
+            first: if later.first.0 <= self.first.0 { later.first } else { self.first },
+            last: if ends_later { later.last } else { self.last },
+            last_time: if ends_later { later.last_time } else { self.last_time },
+            last_finite: either(self.last_finite, later.last_finite, |a, b| b.0 >= a.0),
+            min: either(self.min, later.min, |a, b| is_less((b.1, b.0), (a.1, a.0))),
+            max: either(self.max, later.max, |a, b| is_less((-b.1, b.0), (-a.1, a.0))),
+            sum: self.sum + later.sum,
+        }
+    }
+}
+
+/// Whether `a` comes before `b` by value, -0.0 before 0.0, then by step.
+fn is_less(a: (f64, i64), b: (f64, i64)) -> bool {
+    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).is_lt()
+}
+
+/// Of two extremes the one that there is, or `b` where it beats `a`.
+fn either(
+    a: Option<(i64, f64)>,
+    b: Option<(i64, f64)>,
+    b_wins: impl Fn((i64, f64), (i64, f64)) -> bool,
+) -> Option<(i64, f64)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b_wins(a, b) { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// One series of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct IndexRow {
+    pub(crate) key: SeriesKey,
+    /// The first of its rows, which stand together.
+    pub(crate) first_row: u64,
+    pub(crate) summary: Summary,
+}
+
+impl IndexRow {
+    /// Its rows in the segment.
+    pub(crate) fn rows(&self) -> Range<u64> {
+        self.first_row..self.first_row + self.summary.count
+    }
+}
+
+/// An index that was read before, shared by all clones of a [`super::SegmentMeta`]. It is no part of what is known
+/// of the segment: two of them are equal whatever they hold.
+#[derive(Clone, Default)]
+pub(super) struct CachedIndex(Arc<OnceLock<Arc<[IndexRow]>>>);
+
+impl CachedIndex {
+    /// Larger indexes are read again each time, so that what is kept stays small beside what queries use.
+    const MOST_ROWS: usize = 64 << 10;
+
+    pub(super) fn get(&self) -> Option<Arc<[IndexRow]>> {
+        self.0.get().cloned()
+    }
+
+    pub(super) fn set(&self, index: &Arc<[IndexRow]>) {
+        if index.len() <= Self::MOST_ROWS {
+            // Of two readers at once either may win: they have read the same.
+            self.0.get_or_init(|| Arc::clone(index));
+        }
+    }
+}
+
+impl PartialEq for CachedIndex {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for CachedIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "read" } else { "unread" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::segment::tests::any_value;
+
+    /// By hand and slowly, from the definition.
+    fn model(points: &[(i64, i64, f64)]) -> Summary {
+        let finite: Vec<_> = points.iter().copied().filter(|point| point.2.is_finite()).collect();
+        let last_at = |points: &[(i64, i64, f64)], step: i64| {
+            *points.iter().rfind(|point| point.0 == step).unwrap()
+        };
+        let first = points.iter().map(|point| point.0).min().unwrap();
+        let last = points.iter().map(|point| point.0).max().unwrap();
+        let last_finite = finite.iter().map(|point| point.0).max();
+        let extreme = |wanted: Option<f64>| {
+            let same =
+                |point: &&(i64, i64, f64)| wanted.map(f64::to_bits) == Some(point.2.to_bits());
+            let step = finite.iter().filter(same).map(|point| point.0).min()?;
+            Some((step, wanted?))
+        };
+        let (min, max) = (
+            finite.iter().map(|point| point.2).min_by(f64::total_cmp),
+            finite.iter().map(|point| point.2).max_by(f64::total_cmp),
+        );
+        Summary {
+            count: points.len() as u64,
+            nan_count: points.iter().filter(|point| point.2.is_nan()).count() as u64,
+            inf_count: points.iter().filter(|point| point.2.is_infinite()).count() as u64,
+            first: (first, last_at(points, first).2),
+            last: (last, last_at(points, last).2),
+            last_time: last_at(points, last).1,
+            last_finite: last_finite.map(|step| (step, last_at(&finite, step).2)),
+            min: extreme(min),
+            max: extreme(max),
+            sum: 0.0,
+        }
+    }
+
+    /// Everything but the sum, which depends on the order of adding; NaN by its bits.
+    fn text(summary: Summary) -> String {
+        let (first, last) = (summary.first.1.to_bits(), summary.last.1.to_bits());
+        format!("{first:x} {last:x} {:?}", Summary { sum: 0.0, ..summary })
+    }
+
+    proptest! {
+        #[test]
+        fn a_summary_in_parts_is_the_summary_of_the_whole(
+            points in proptest::collection::vec((-4..5_i64, 0..9_i64, any_value()), 1..40),
+            cuts in proptest::collection::vec(0..40_usize, 2),
+        ) {
+            let whole = Summary::of_points(points.iter().copied()).unwrap();
+            prop_assert_eq!(text(whole), text(model(&points)));
+            let (a, b) = (cuts[0].min(points.len()), cuts[1].min(points.len()));
+            let parts = [&points[..a.min(b)], &points[a.min(b)..a.max(b)], &points[a.max(b)..]];
+            let merged = parts
+                .into_iter()
+                .filter_map(|part| Summary::of_points(part.iter().copied()))
+                .reduce(Summary::merge)
+                .unwrap();
+            prop_assert_eq!(text(merged), text(whole));
+        }
+
+        #[test]
+        fn the_sum_is_that_of_the_finite_values(values in proptest::collection::vec(-999..999_i32, 1..50)) {
+            let points = values.iter().map(|&value| (0, 0, f64::from(value)));
+            let summary = Summary::of_points(points.chain([(0, 0, f64::NAN), (1, 0, f64::INFINITY)]));
+            prop_assert_eq!(summary.unwrap().sum, f64::from(values.iter().sum::<i32>()));
+        }
+    }
+}

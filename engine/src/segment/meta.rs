@@ -1,0 +1,280 @@
+//! What a commit says of a segment, and what we make of what it says.
+//!
+//! The statistics are for every reader of Delta tables; the tags are ours:
+//!
+//! ```text
+//! runlake.level          0             0 for a flush, 1 for a merge
+//! runlake.project        p             the one project of the file
+//! runlake.rows           3             its rows
+//! runlake.runs           ["a","b"]     all runs, sorted, where they are at most 64
+//! runlake.run_bounds     ["a","b"]     the least and the greatest
+//! runlake.metrics        ["x","y"]     all metrics, likewise
+//! runlake.metric_bounds  ["x","y"]
+//! runlake.step_bounds    [0,99]
+//! runlake.time_bounds    [0,99000]     microseconds since 1970, rounded outwards to milliseconds
+//! runlake.has_nan        true          whether a value is NaN
+//! runlake.crc32c         00c0ffee      of the whole file
+//! runlake.footer         812:00c0ffee  size and CRC32C of its end, the page indexes and the metadata
+//! runlake.index          00c0ffee      CRC32C of the whole side index, `_index/<name of the file>`
+//! ```
+
+use std::{collections::BTreeMap, fmt::Display, path::Path};
+
+use arrow::temporal_conversions::timestamp_us_to_datetime;
+use serde_json::{Map, Value, json};
+
+use super::{
+    SegmentMeta,
+    file::{FileSum, Footer},
+    index::{CachedIndex, IndexRow},
+};
+use crate::{Filter, SeriesKey, catalog::Add};
+
+/// What the names of our tags begin with.
+const PREFIX: &str = "runlake.";
+
+/// Names are listed in the tags where they are at most this many.
+const MOST_LISTED: usize = 64;
+
+/// The least and the greatest of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds<T> {
+    pub(super) least: T,
+    pub(super) greatest: T,
+}
+
+impl<T: PartialOrd + Copy> Bounds<T> {
+    pub(super) fn widen(bounds: &mut Option<Self>, value: T) {
+        match bounds {
+            None => *bounds = Some(Self { least: value, greatest: value }),
+            Some(bounds) if value < bounds.least => bounds.least = value,
+            Some(bounds) if value > bounds.greatest => bounds.greatest = value,
+            Some(_) => {}
+        }
+    }
+
+    fn of(values: impl Iterator<Item = T>) -> Option<Self> {
+        let mut bounds = None;
+        values.for_each(|value| Self::widen(&mut bounds, value));
+        bounds
+    }
+}
+
+/// Distinct names, sorted.
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Tags and statistics as they are gathered.
+#[derive(Default)]
+struct Description {
+    tags: BTreeMap<String, Option<String>>,
+    least: Map<String, Value>,
+    greatest: Map<String, Value>,
+    nulls: Map<String, Value>,
+}
+
+impl Description {
+    fn tag(&mut self, name: &str, value: impl Display) {
+        self.tags.insert(format!("{PREFIX}{name}"), Some(value.to_string()));
+    }
+
+    fn bounds(&mut self, column: &str, least: Value, greatest: Value) {
+        self.least.insert(column.to_owned(), least);
+        self.greatest.insert(column.to_owned(), greatest);
+    }
+
+    fn nulls(&mut self, column: &str, nulls: u64) {
+        self.nulls.insert(column.to_owned(), nulls.into());
+    }
+
+    /// The names in one column, which are sorted and none of which is null.
+    fn names(&mut self, column: &str, list: &str, bounds: &str, names: &[&str]) {
+        let (Some(least), Some(greatest)) = (names.first(), names.last()) else { return };
+        self.bounds(column, json!(least), json!(greatest));
+        self.nulls(column, 0);
+        self.tag(bounds, json!([least, greatest]));
+        if names.len() <= MOST_LISTED {
+            self.tag(list, json!(names));
+        }
+    }
+
+    fn add(mut self, name: &str, level: u8, rows: u64, sum: FileSum) -> Add {
+        self.tag("level", level);
+        self.tag("rows", rows);
+        self.tag("crc32c", hex(sum.crc32c));
+        self.tag("footer", format!("{}:{}", sum.footer.bytes, hex(sum.footer.crc32c)));
+        let stats = json!({
+            "numRecords": rows,
+            "minValues": self.least,
+            "maxValues": self.greatest,
+            "nullCount": self.nulls,
+        });
+        Add {
+            path: name.to_owned(),
+            partition_values: BTreeMap::new(),
+            size: sum.bytes.cast_signed(),
+            modification_time: sum.modified_ms,
+            data_change: true,
+            stats: Some(stats.to_string()),
+            tags: Some(self.tags),
+        }
+    }
+}
+
+/// What a commit says of a new segment of points. `index` is not empty; its rows share a project.
+pub(super) fn describe_points(
+    name: &str,
+    level: u8,
+    index: &[IndexRow],
+    times: Option<Bounds<i64>>,
+    unknown_times: u64,
+    sum: FileSum,
+    side_crc32c: u32,
+) -> Add {
+    let mut says = Description::default();
+    let column = |pick: fn(&SeriesKey) -> &str| distinct(index.iter().map(|row| pick(&row.key)));
+    if let Some(row) = index.first() {
+        let project = &*row.key.project;
+        says.tag("project", project);
+        says.bounds("project", json!(project), json!(project));
+        says.nulls("project", 0);
+    }
+    says.names("run_id", "runs", "run_bounds", &column(|key| &key.run_id));
+    says.names("metric", "metrics", "metric_bounds", &column(|key| &key.metric));
+    let launches = column(|key| &key.launch);
+    if let (Some(least), Some(greatest)) = (launches.first(), launches.last()) {
+        says.bounds("launch", json!(least), json!(greatest));
+        says.nulls("launch", 0);
+    }
+    let summaries = || index.iter().map(|row| &row.summary);
+    let steps = summaries().flat_map(|summary| [summary.first.0, summary.last.0]);
+    if let Some(steps) = Bounds::of(steps) {
+        says.bounds("step", json!(steps.least), json!(steps.greatest));
+        says.nulls("step", 0);
+        says.tag("step_bounds", json!([steps.least, steps.greatest]));
+    }
+    says.nulls("time", unknown_times);
+    if let Some((least, greatest)) = times.and_then(outwards) {
+        if let (Some(from), Some(to)) = (iso(least), iso(greatest)) {
+            says.bounds("time", json!(from), json!(to));
+        }
+        says.tag("time_bounds", json!([least, greatest]));
+    }
+    says.tag("has_nan", summaries().any(|summary| summary.nan_count > 0));
+    says.tag("index", hex(side_crc32c));
+    let rows = summaries().map(|summary| summary.count).sum();
+    says.add(name, level, rows, sum)
+}
+
+/// What a commit says of a new segment of facts, one of which is about each of `runs`.
+pub(super) fn describe_facts<'a>(
+    name: &str,
+    level: u8,
+    project: &str,
+    runs: impl ExactSizeIterator<Item = &'a str>,
+    sum: FileSum,
+) -> Add {
+    let mut says = Description::default();
+    let rows = runs.len() as u64;
+    says.tag("project", project);
+    says.bounds("project", json!(project), json!(project));
+    says.nulls("project", 0);
+    says.names("run_id", "runs", "run_bounds", &distinct(runs));
+    says.add(name, level, rows, sum)
+}
+
+fn hex(crc: u32) -> String {
+    format!("{crc:08x}")
+}
+
+/// Microseconds rounded outwards to milliseconds; `None` at the end of time.
+fn outwards(times: Bounds<i64>) -> Option<(i64, i64)> {
+    let least = times.least.div_euclid(1000).checked_mul(1000)?;
+    let greatest = times.greatest.checked_add(999)?.div_euclid(1000).checked_mul(1000)?;
+    Some((least, greatest))
+}
+
+/// A time as statistics hold it, which is milliseconds; `None` where its year has more than four digits.
+fn iso(time: i64) -> Option<String> {
+    let text = timestamp_us_to_datetime(time)?.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+    (text.len() == "1970-01-01T00:00:00.000Z".len()).then_some(text)
+}
+
+impl SegmentMeta {
+    /// What the commit `version` says of a file of the table at `table`. Total: what is missing or makes no sense is
+    /// not known, and such a file is scanned. The catalog has checked that the file is below the table.
+    pub(crate) fn from_add(table: &Path, add: &Add, version: u64) -> Self {
+        let tag = |name: &str| add.tags.as_ref()?.get(&format!("{PREFIX}{name}"))?.as_deref();
+        let parsed = |name: &str| serde_json::from_str::<Value>(tag(name)?).ok();
+        let list = |name: &str| serde_json::from_value::<Vec<String>>(parsed(name)?).ok();
+        let names = |name: &str| <[String; 2]>::try_from(list(name)?).ok().map(<(_, _)>::from);
+        let pair = |name: &str| serde_json::from_value::<(i64, i64)>(parsed(name)?).ok();
+        let number = |name: &str| tag(name)?.parse::<u64>().ok();
+        let crc = |text: &str| u32::from_str_radix(text, 16).ok();
+        let stats = add.stats.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let stats = stats.unwrap_or_default();
+        let name = add.name();
+        let path = table.join(&name);
+        let index_crc32c = tag("index").and_then(crc);
+        let index = path.file_name().filter(|_| index_crc32c.is_some());
+        let index = index.map(|name| table.join("_index").join(name));
+        let footer = tag("footer").and_then(|text| {
+            let (bytes, crc32c) = text.split_once(':')?;
+            Some(Footer { bytes: bytes.parse().ok()?, crc32c: crc(crc32c)? })
+        });
+        let steps = || {
+            let bound = |side: &str| stats[side]["step"].as_i64();
+            Some((bound("minValues")?, bound("maxValues")?))
+        };
+        Self {
+            path,
+            name,
+            bytes: add.size.try_into().unwrap_or(0),
+            rows: number("rows").or_else(|| stats["numRecords"].as_u64()).unwrap_or(0),
+            level: number("level").and_then(|level| level.try_into().ok()).unwrap_or(0),
+            project: tag("project").map(str::to_owned),
+            runs: list("runs"),
+            metrics: list("metrics"),
+            run_bounds: names("run_bounds"),
+            metric_bounds: names("metric_bounds"),
+            step_bounds: pair("step_bounds").or_else(steps),
+            time_bounds: pair("time_bounds"),
+            index,
+            version,
+            committed_at: add.modification_time.saturating_mul(1000),
+            crc32c: tag("crc32c").and_then(crc),
+            footer,
+            index_crc32c,
+            cached: CachedIndex::default(),
+        }
+    }
+
+    /// False only where no series that `filter` wants is in the file, for certain.
+    pub(crate) fn may_hold(&self, filter: &Filter) -> bool {
+        let within = |wanted: &Option<Vec<String>>,
+                      listed: &Option<Vec<String>>,
+                      bounds: &Option<(String, String)>| {
+            let Some(wanted) = wanted else { return true };
+            wanted.iter().any(|name| match (listed, bounds) {
+                (Some(listed), _) => listed.contains(name),
+                (None, Some((least, greatest))) => least <= name && name <= greatest,
+                (None, None) => true,
+            })
+        };
+        let project = self.project.clone().map(|project| vec![project]);
+        within(&filter.projects, &project, &None)
+            && within(&filter.runs, &self.runs, &self.run_bounds)
+            && within(&filter.metrics, &self.metrics, &self.metric_bounds)
+    }
+}
+
+impl Filter {
+    /// False only where `segment` holds no wanted series for certain.
+    pub fn may_want(&self, segment: &SegmentMeta) -> bool {
+        segment.may_hold(self)
+    }
+}

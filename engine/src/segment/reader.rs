@@ -1,0 +1,720 @@
+//! Reads segments and their side indexes.
+//!
+//! A file of ours is read by its index: ids come from there and only the rows of wanted series are decoded. A file
+//! without an index, which somebody else wrote, is read whole.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "what is in memory and in a file of ours is counted in 64 bits"
+)]
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{
+        Array as _, ArrayRef, AsArray as _, BooleanArray, DictionaryArray, RecordBatch,
+        StringArray, new_null_array,
+    },
+    compute::{cast, filter_record_batch},
+    datatypes::{DataType, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType},
+};
+use bytes::Bytes;
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder, RowSelection,
+        },
+    },
+    errors::ParquetError,
+    file::{
+        metadata::{PageIndexPolicy, ParquetMetaDataReader},
+        reader::{ChunkReader, Length},
+    },
+};
+use rustc_hash::FxHashMap;
+
+use super::{
+    SegmentMeta,
+    index::{IndexRow, Summary},
+    schema::{self, BATCH_ROWS, IDS, Ids, STEP, TIME, VALUE},
+};
+use crate::{Error, Fact, Filter, Points, Result, SeriesIndex, SeriesKey, UNKNOWN_TIME, disk};
+
+/// The points of `segment` that `filter` wants, as batches of the given columns of [`schema::points()`], in the
+/// order of the file.
+pub(crate) fn scan(segment: &SegmentMeta, filter: &Filter, columns: &[usize]) -> Result<Scan> {
+    let rows = match segment.index {
+        Some(_) => {
+            Rows::Indexed(Wanted::of(&read_index(segment)?, |key: &SeriesKey| filter.wants(key)))
+        }
+        None => Rows::Any(filter.clone()),
+    };
+    Scan::open(segment, rows, columns)
+}
+
+/// The points of `segment` that `filter` wants, in the order of the file. Rows of a foreign file that name no series,
+/// step or value are not points and left out.
+pub(crate) fn read_points(segment: &SegmentMeta, filter: &Filter) -> Result<Points> {
+    let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+    for batch in scan(segment, filter, &ALL_COLUMNS)? {
+        take_points(&batch?, |_| true, &mut points, &mut index);
+    }
+    Ok(points)
+}
+
+/// The points of the series that `wants` names, in the order of the file.
+pub(crate) fn read_series(
+    segment: &SegmentMeta,
+    wants: impl Fn(&SeriesKey) -> bool,
+) -> Result<Points> {
+    let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+    let rows = match segment.index {
+        Some(_) => Rows::Indexed(Wanted::of(&read_index(segment)?, &wants)),
+        None => Rows::Any(Filter::default()),
+    };
+    for batch in Scan::open(segment, rows, &ALL_COLUMNS)? {
+        take_points(&batch?, &wants, &mut points, &mut index);
+    }
+    Ok(points)
+}
+
+/// What each series of `segment` adds up to, sorted: from its side index, or from its points where it has none. Then
+/// the rows of a series need not stand together, and `first_row` means nothing. Kept for the next call where it is
+/// not large.
+pub(crate) fn read_index(segment: &SegmentMeta) -> Result<Arc<[IndexRow]>> {
+    if let Some(index) = segment.cached.get() {
+        return Ok(index);
+    }
+    let index: Arc<[IndexRow]> = match &segment.index {
+        Some(path) => read_side_index(segment, path)?.into(),
+        None => summarize(segment)?.into(),
+    };
+    segment.cached.set(&index);
+    Ok(index)
+}
+
+/// The index of a file that has none.
+fn summarize(segment: &SegmentMeta) -> Result<Vec<IndexRow>> {
+    let mut summaries: FxHashMap<SeriesKey, Summary> = FxHashMap::default();
+    for batch in scan(segment, &Filter::default(), &ALL_COLUMNS)? {
+        let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+        take_points(&batch?, |_| true, &mut points, &mut index);
+        for row in 0..points.len() {
+            let one = Summary::of(points.steps[row], points.times[row], points.values[row]);
+            summaries
+                .entry(points.keys[points.series[row] as usize].clone())
+                .and_modify(|summary| *summary = summary.merge(one))
+                .or_insert(one);
+        }
+    }
+    let mut rows: Vec<_> = summaries
+        .into_iter()
+        .map(|(key, summary)| IndexRow { key, first_row: 0, summary })
+        .collect();
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(rows)
+}
+
+/// The facts of `segment`. Rows of a foreign file that say nothing of a run are left out.
+pub(crate) fn read_facts(segment: &SegmentMeta) -> Result<Vec<Fact>> {
+    let decoder = open(segment, &Rows::Any(Filter::default()), &[])?;
+    let mut names: FxHashMap<String, Arc<str>> = FxHashMap::default();
+    let mut facts = Vec::with_capacity(segment.rows.try_into().unwrap_or(0));
+    for batch in decoder {
+        let batch = batch?;
+        let column = |name: &str, kind: &DataType| as_column(&batch, name, kind, &segment.path);
+        let text = |name: &str| Ok(column(name, &DataType::Utf8)?.as_string::<i32>().clone());
+        let number =
+            |name: &str| Ok(column(name, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
+        let [project, run_id, kind, key, value, launch, writer] =
+            ["project", "run_id", "kind", "key", "value", "launch", "writer"].map(text);
+        let (project, run_id, kind, key) = (project?, run_id?, kind?, key?);
+        let (value, launch, writer): (StringArray, StringArray, StringArray) =
+            (value?, launch?, writer?);
+        let (hlc, position) = (number("hlc")?, number("position")?);
+        let mut shared = |text: &str| {
+            if let Some(name) = names.get(text) {
+                return Arc::clone(name);
+            }
+            let name: Arc<str> = text.into();
+            names.insert(text.to_owned(), Arc::clone(&name));
+            name
+        };
+        for row in 0..batch.num_rows() {
+            let said = [&project, &run_id, &kind, &key].iter().all(|column| column.is_valid(row));
+            if !said || hlc.is_null(row) {
+                continue;
+            }
+            facts.push(Fact {
+                project: shared(project.value(row)),
+                run_id: shared(run_id.value(row)),
+                kind: kind.value(row).into(),
+                key: shared(key.value(row)),
+                value: value.is_valid(row).then(|| value.value(row).into()),
+                launch: shared(launch.value(row)),
+                hlc: hlc.value(row),
+                writer: shared(writer.value(row)),
+                position: position.value(row),
+            });
+        }
+    }
+    Ok(facts)
+}
+
+impl SegmentMeta {
+    /// The rows that `filter` wants, ascending and apart; `None` where only a scan can tell, because somebody else
+    /// wrote the file.
+    pub fn row_ranges(&self, filter: &Filter) -> Result<Option<Vec<Range<u64>>>> {
+        if self.index.is_none() {
+            return Ok(None);
+        }
+        let index = read_index(self)?;
+        Ok(Some(Wanted::of(&index, |key: &SeriesKey| filter.wants(key)).ranges))
+    }
+
+    /// Checks the end of the file, which says what the rest means. Pages check themselves when they are read, so
+    /// that after this no corruption of the file reads as other points. Nothing is known of foreign files.
+    pub fn check_footer(&self) -> Result<()> {
+        let file = ReadAt::open(&self.path)?;
+        checked_footer(self, &file).map(drop)
+    }
+
+    /// Checks every byte of the file and of its index against the checksums in the catalog, where it has any.
+    pub fn check(&self) -> Result<()> {
+        let files = [(Some(&self.path), self.crc32c), (self.index.as_ref(), self.index_crc32c)];
+        for (path, crc32c) in files {
+            let (Some(path), Some(expected)) = (path, crc32c) else { continue };
+            let file = ReadAt::open(path)?;
+            let (mut found, mut at) = (0, 0);
+            while at < file.len {
+                let bytes = file.get(at, (file.len - at).min(1 << 20))?;
+                found = crc32c::crc32c_append(found, &bytes);
+                at += bytes.len() as u64;
+            }
+            if found != expected {
+                let detail =
+                    format!("its checksum is {found:08x}, the catalog says {expected:08x}");
+                return Err(Error::corrupt(path, 0, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All columns of `points`.
+pub(crate) const ALL_COLUMNS: [usize; VALUE + 1] = [0, 1, 2, 3, 4, STEP, TIME, VALUE];
+
+/// The series of a segment that are wanted.
+#[derive(Debug)]
+struct Wanted {
+    ids: Ids,
+    /// The wanted series in order, each with the rows that are still to come.
+    runs: VecDeque<(u32, u64)>,
+    /// Their rows in the file, neighbours joined.
+    ranges: Vec<Range<u64>>,
+    /// Rows that are still to come.
+    rows: u64,
+    /// Rows of the file.
+    all_rows: u64,
+}
+
+impl Wanted {
+    fn of(index: &[IndexRow], wants: impl Fn(&SeriesKey) -> bool) -> Self {
+        let all_rows = index.last().map_or(0, |row| row.rows().end);
+        let index: Vec<&IndexRow> = index.iter().filter(|row| wants(&row.key)).collect();
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for rows in index.iter().map(|row| row.rows()) {
+            match ranges.last_mut() {
+                Some(last) if last.end == rows.start => last.end = rows.end,
+                _ => ranges.push(rows),
+            }
+        }
+        let runs = (0..).zip(index.iter().map(|row| row.summary.count)).collect();
+        let rows = index.iter().map(|row| row.summary.count).sum();
+        let ids = Ids::new(index.iter().map(|row| &row.key));
+        Self { ids, runs, ranges, rows, all_rows }
+    }
+
+    /// Takes the series of the next `rows` rows.
+    fn take(&mut self, rows: usize) -> Vec<(u32, usize)> {
+        let mut taken = Vec::new();
+        let mut left = rows as u64;
+        while left > 0 {
+            let Some((series, run)) = self.runs.front_mut() else { break };
+            let part = left.min(*run);
+            taken.push((*series, part as usize));
+            *run -= part;
+            left -= part;
+            if *run == 0 {
+                self.runs.pop_front();
+            }
+        }
+        self.rows -= rows as u64 - left;
+        taken
+    }
+}
+
+/// Which rows of a file a scan returns.
+#[derive(Debug)]
+enum Rows {
+    /// Those that the index names; ids come from there.
+    Indexed(Wanted),
+    /// Those that the filter wants, found by looking at all.
+    Any(Filter),
+}
+
+/// Batches of one segment. Ends after the first error.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    path: PathBuf,
+    schema: SchemaRef,
+    columns: Vec<usize>,
+    rows: Rows,
+    decoder: Option<Decoder>,
+}
+
+impl Scan {
+    fn open(segment: &SegmentMeta, rows: Rows, columns: &[usize]) -> Result<Self> {
+        let schema = schema::points()
+            .project(columns)
+            .map_err(|source| Error::Invalid { what: "columns", detail: source.to_string() })?;
+        let empty = matches!(&rows, Rows::Indexed(wanted) if wanted.rows == 0);
+        let decoder = if empty { None } else { Some(open(segment, &rows, columns)?) };
+        let (path, columns) = (segment.path.clone(), columns.to_vec());
+        Ok(Self { path, schema: schema.into(), columns, rows, decoder })
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let decoded = self.decoder.as_mut()?.next();
+            let shaped = match (decoded, &mut self.rows) {
+                (Some(Err(error)), _) => Some(Err(error)),
+                (Some(Ok(batch)), Rows::Indexed(wanted)) => {
+                    Some(indexed(&batch, wanted, &self.columns, &self.schema, &self.path))
+                }
+                (Some(Ok(batch)), Rows::Any(filter)) => {
+                    Some(filtered(&batch, filter, &self.columns, &self.schema, &self.path))
+                }
+                (None, Rows::Indexed(wanted)) if wanted.rows > 0 => {
+                    let detail = format!("{} rows that the index names are missing", wanted.rows);
+                    Some(Err(Error::corrupt(&self.path, 0, detail)))
+                }
+                (None, _) => None,
+            };
+            if !matches!(shaped, Some(Ok(_))) {
+                self.decoder = None;
+            }
+            match shaped {
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                shaped => return shaped,
+            }
+        }
+    }
+}
+
+/// Puts the ids of the index beside what was decoded.
+fn indexed(
+    batch: &RecordBatch,
+    wanted: &mut Wanted,
+    columns: &[usize],
+    schema: &SchemaRef,
+    path: &Path,
+) -> Result<RecordBatch> {
+    let runs = wanted.take(batch.num_rows());
+    let rows: usize = runs.iter().map(|(_, rows)| rows).sum();
+    let present = ["step", "value"].iter().filter_map(|name| batch.column_by_name(name));
+    if rows != batch.num_rows() || present.into_iter().any(|column| column.null_count() > 0) {
+        return Err(Error::corrupt(path, 0, "its rows are not those that its index names"));
+    }
+    let mut shaped = Vec::with_capacity(columns.len());
+    for (&column, field) in columns.iter().zip(schema.fields()) {
+        shaped.push(if column < IDS {
+            let ids = wanted.ids.column(column, runs.iter().copied());
+            ids.map_err(|source| Error::corrupt(path, 0, source.to_string()))?
+        } else {
+            as_column(batch, field.name(), field.data_type(), path)?
+        });
+    }
+    RecordBatch::try_new(SchemaRef::clone(schema), shaped)
+        .map_err(|source| Error::corrupt(path, 0, source.to_string()))
+}
+
+/// Keeps the rows that `filter` wants.
+fn filtered(
+    batch: &RecordBatch,
+    filter: &Filter,
+    columns: &[usize],
+    schema: &SchemaRef,
+    path: &Path,
+) -> Result<RecordBatch> {
+    let all = schema::points();
+    let column = |at: usize| {
+        let field = all.field(at);
+        as_column(batch, field.name(), field.data_type(), path)
+    };
+    let mut keep = vec![true; batch.num_rows()];
+    for (at, names) in [&filter.projects, &filter.runs, &filter.metrics].into_iter().enumerate() {
+        let Some(names) = names else { continue };
+        let ids = column(at)?;
+        let ids = Id::of(&ids);
+        let wanted: Vec<bool> = (0..ids.names.len())
+            .map(|code| names.iter().any(|name| name == ids.names.value(code)))
+            .collect();
+        for (row, keep) in keep.iter_mut().enumerate() {
+            *keep &= ids.code(row).is_some_and(|code| wanted[code]);
+        }
+    }
+    let shaped: Result<Vec<ArrayRef>> = columns.iter().map(|&at| column(at)).collect();
+    RecordBatch::try_new(SchemaRef::clone(schema), shaped?)
+        .and_then(|batch| filter_record_batch(&batch, &BooleanArray::from(keep)))
+        .map_err(|source| Error::corrupt(path, 0, source.to_string()))
+}
+
+/// A column of ids.
+struct Id<'a> {
+    codes: &'a DictionaryArray<Int32Type>,
+    names: &'a StringArray,
+}
+
+impl<'a> Id<'a> {
+    fn of(column: &'a ArrayRef) -> Self {
+        let codes = column.as_dictionary::<Int32Type>();
+        Self { codes, names: codes.values().as_string::<i32>() }
+    }
+
+    /// Which of the names stands in `row`; `None` for null.
+    fn code(&self, row: usize) -> Option<usize> {
+        self.codes.key(row).filter(|&code| self.names.is_valid(code))
+    }
+
+    fn shared(&self) -> Vec<Arc<str>> {
+        (0..self.names.len()).map(|code| self.names.value(code).into()).collect()
+    }
+}
+
+/// Appends those points of a batch of all columns that are of a series that `wants` names. Rows without a series, a
+/// step or a value are no points.
+pub(super) fn take_points(
+    batch: &RecordBatch,
+    wants: impl Fn(&SeriesKey) -> bool,
+    points: &mut Points,
+    index: &mut SeriesIndex,
+) {
+    let ids: [Id<'_>; IDS] = std::array::from_fn(|column| Id::of(batch.column(column)));
+    let names: [Vec<Arc<str>>; IDS] = std::array::from_fn(|column| ids[column].shared());
+    let steps = batch.column(STEP).as_primitive::<Int64Type>();
+    let times = batch.column(TIME).as_primitive::<TimestampMicrosecondType>();
+    let values = batch.column(VALUE).as_primitive::<Float64Type>();
+    let mut last: Option<([Option<usize>; IDS], Option<u32>)> = None;
+    let nobody: Arc<str> = "".into();
+    for row in 0..batch.num_rows() {
+        let codes: [Option<usize>; IDS] = std::array::from_fn(|column| ids[column].code(row));
+        let [Some(project), Some(run_id), Some(metric), labels, launch] = codes else { continue };
+        if steps.is_null(row) || values.is_null(row) {
+            continue;
+        }
+        let series = match last {
+            Some((same, series)) if same == codes => series,
+            _ => {
+                let key = SeriesKey {
+                    project: Arc::clone(&names[0][project]),
+                    run_id: Arc::clone(&names[1][run_id]),
+                    metric: Arc::clone(&names[2][metric]),
+                    labels: labels.map(|labels| Arc::clone(&names[3][labels])),
+                    launch: Arc::clone(launch.map_or(&nobody, |launch| &names[4][launch])),
+                };
+                wants(&key).then(|| index.intern(points, key))
+            }
+        };
+        last = Some((codes, series));
+        let Some(series) = series else { continue };
+        let time = if times.is_null(row) { UNKNOWN_TIME } else { times.value(row) };
+        points.push(series, steps.value(row), time, values.value(row));
+    }
+}
+
+/// The column `name` as `kind`; null where the file has none.
+fn as_column(batch: &RecordBatch, name: &str, kind: &DataType, path: &Path) -> Result<ArrayRef> {
+    match batch.column_by_name(name) {
+        None => Ok(new_null_array(kind, batch.num_rows())),
+        Some(column) if column.data_type() == kind => Ok(Arc::clone(column)),
+        Some(column) => cast(column, kind).map_err(|source| {
+            Error::corrupt(path, 0, format!("its column '{name}' is not a {kind}: {source}"))
+        }),
+    }
+}
+
+fn read_side_index(segment: &SegmentMeta, path: &Path) -> Result<Vec<IndexRow>> {
+    let bytes = disk::read(path).map_err(expired)?;
+    let found = crc32c::crc32c(&bytes);
+    if segment.index_crc32c != Some(found) {
+        return Err(Error::corrupt(
+            path,
+            0,
+            format!("its checksum is {found:08x}, which is wrong"),
+        ));
+    }
+    let reader = guarded(path, || {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))?;
+        builder.with_batch_size(BATCH_ROWS).build()
+    })?;
+    let mut index = Vec::new();
+    for batch in (Decoder { path: path.to_owned(), reader }) {
+        take_index(&batch?, path, &mut index)?;
+    }
+    let mut next = 0;
+    for row in &index {
+        if row.first_row != next {
+            return Err(Error::corrupt(path, 0, "its series do not lie side by side"));
+        }
+        next = row.rows().end;
+    }
+    Ok(index)
+}
+
+fn take_index(batch: &RecordBatch, path: &Path, index: &mut Vec<IndexRow>) -> Result<()> {
+    let points = schema::points();
+    let mut ids = Vec::with_capacity(IDS);
+    for column in 0..IDS {
+        let field = points.field(column);
+        ids.push(as_column(batch, field.name(), field.data_type(), path)?);
+    }
+    let ids: Vec<Id<'_>> = ids.iter().map(Id::of).collect();
+    let names: Vec<Vec<Arc<str>>> = ids.iter().map(Id::shared).collect();
+    let id = |column: usize, row: usize| {
+        ids[column].code(row).map(|code| Arc::clone(&names[column][code]))
+    };
+    let integers = |name| {
+        as_column(batch, name, &DataType::Int64, path)
+            .map(|column| column.as_primitive::<Int64Type>().clone())
+    };
+    let floats = |name| {
+        as_column(batch, name, &DataType::Float64, path)
+            .map(|column| column.as_primitive::<Float64Type>().clone())
+    };
+    let (first_row, count) = (integers("first_row")?, integers("count")?);
+    let (nan_count, inf_count) = (integers("nan_count")?, integers("inf_count")?);
+    let (first_step, last_step) = (integers("first_step")?, integers("last_step")?);
+    let (last_time, last_finite_step) = (integers("last_time")?, integers("last_finite_step")?);
+    let (min_step, max_step) = (integers("min_step")?, integers("max_step")?);
+    let (first_value, last_value) = (floats("first_value")?, floats("last_value")?);
+    let (last_finite_value, sum) = (floats("last_finite_value")?, floats("sum")?);
+    let (min_value, max_value) = (floats("min_value")?, floats("max_value")?);
+    for row in 0..batch.num_rows() {
+        let names = (id(0, row), id(1, row), id(2, row), id(4, row));
+        let (Some(project), Some(run_id), Some(metric), Some(launch)) = names else {
+            return Err(Error::corrupt(path, 0, format!("its row {row} names no series")));
+        };
+        let counted = |column: &arrow::array::Int64Array| column.value(row).cast_unsigned();
+        let extreme = |step: &arrow::array::Int64Array, value: &arrow::array::Float64Array| {
+            value.is_valid(row).then(|| (step.value(row), value.value(row)))
+        };
+        index.push(IndexRow {
+            key: SeriesKey { project, run_id, metric, labels: id(3, row), launch },
+            first_row: counted(&first_row),
+            summary: Summary {
+                count: counted(&count),
+                nan_count: counted(&nan_count),
+                inf_count: counted(&inf_count),
+                first: (first_step.value(row), first_value.value(row)),
+                last: (last_step.value(row), last_value.value(row)),
+                last_time: if last_time.is_valid(row) {
+                    last_time.value(row)
+                } else {
+                    UNKNOWN_TIME
+                },
+                last_finite: extreme(&last_finite_step, &last_finite_value),
+                min: extreme(&min_step, &min_value),
+                max: extreme(&max_step, &max_value),
+                sum: sum.value(row),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// Opens the file so that it decodes `rows`, and of a file with an index only those of `columns` that are not ids.
+fn open(segment: &SegmentMeta, rows: &Rows, columns: &[usize]) -> Result<Decoder> {
+    let path = &segment.path;
+    let file = ReadAt::open(path)?;
+    let footer = checked_footer(segment, &file)?;
+    let length = file.len;
+    let reader = guarded(path, || {
+        let policy = PageIndexPolicy::Optional;
+        let mut metadata = ParquetMetaDataReader::new().with_page_index_policy(policy);
+        match footer {
+            Some(footer) => metadata.try_parse_sized(&footer, length)?,
+            None => metadata.try_parse(&file)?,
+        }
+        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        let metadata = ArrowReaderMetadata::try_new(metadata.finish()?.into(), options)?;
+        let all_rows = metadata.metadata().file_metadata().num_rows();
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_batch_size(BATCH_ROWS);
+        if let Rows::Indexed(wanted) = rows {
+            if all_rows.cast_unsigned() != wanted.all_rows {
+                let detail = format!("it has {all_rows} rows, its index has {}", wanted.all_rows);
+                return Err(ParquetError::General(detail));
+            }
+            // At least one column has to be decoded, so that rows are counted.
+            let decoded = columns.iter().copied().filter(|&column| column >= IDS);
+            let decoded: Vec<usize> =
+                if decoded.clone().next().is_some() { decoded.collect() } else { vec![STEP] };
+            let mask = ProjectionMask::roots(builder.parquet_schema(), decoded);
+            let ranges = wanted.ranges.iter().map(|rows| rows.start as usize..rows.end as usize);
+            let selection = RowSelection::from_consecutive_ranges(ranges, wanted.all_rows as usize);
+            builder = builder.with_projection(mask);
+            if wanted.rows < wanted.all_rows {
+                builder = builder.with_row_selection(selection);
+            }
+        }
+        builder.build()
+    })?;
+    Ok(Decoder { path: path.clone(), reader })
+}
+
+/// The footer of a file of ours, checked; `None` for a foreign one.
+fn checked_footer(segment: &SegmentMeta, file: &ReadAt) -> Result<Option<Bytes>> {
+    let Some(expected) = segment.footer else { return Ok(None) };
+    let wrong = |offset, detail| Err(Error::corrupt(&segment.path, offset, detail));
+    if file.len != segment.bytes || expected.bytes > file.len {
+        let detail = format!("it has {} bytes, the catalog says {}", file.len, segment.bytes);
+        return wrong(file.len.min(segment.bytes), detail);
+    }
+    let offset = file.len - expected.bytes;
+    let footer = file.get(offset, expected.bytes)?;
+    if crc32c::crc32c(&footer) != expected.crc32c {
+        return wrong(offset, "the checksum of its footer is wrong".to_owned());
+    }
+    Ok(Some(footer))
+}
+
+/// Decodes batch by batch; ends after the first error.
+#[derive(Debug)]
+struct Decoder {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Iterator for Decoder {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        guarded(&self.path, || self.reader.next().transpose().map_err(ParquetError::from))
+            .transpose()
+    }
+}
+
+/// Runs a step of the Parquet decoder. Its panics are errors here: the decoder trusts counts and offsets that stand
+/// in page headers, which no checksum covers, and indexes out of bounds where a bit of them is wrong.
+fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    // What the step leaves half done is the decoder, and nobody uses that after an error.
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(ParquetError::External(source))) => match source.downcast::<Error>() {
+            Ok(error) => Err(*error),
+            Err(source) => match source.downcast::<io::Error>() {
+                Ok(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
+                    Err(Error::io("read", path, *source))
+                }
+                Ok(source) => Err(Error::corrupt(path, 0, source.to_string())),
+                Err(source) => Err(Error::corrupt(path, 0, source.to_string())),
+            },
+        },
+        Ok(Err(source)) => Err(Error::corrupt(path, 0, source.to_string())),
+        Err(panic) => Err(Error::corrupt(path, 0, message(panic.as_ref()))),
+    }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the Parquet decoder gave up: {}", said.unwrap_or("without a word"))
+}
+
+/// A missing file of a segment means that the snapshot is older than what is kept.
+fn expired(error: Error) -> Error {
+    match error {
+        Error::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Error::SnapshotExpired { path }
+        }
+        error => error,
+    }
+}
+
+/// A file that is read at offsets, one system call each, and by any number of readers at once.
+#[derive(Debug)]
+struct ReadAt {
+    path: Arc<Path>,
+    file: Arc<File>,
+    len: u64,
+}
+
+impl ReadAt {
+    fn open(path: &Path) -> Result<Self> {
+        let file = disk::open(path).map_err(expired)?;
+        let len = disk::size(path).map_err(expired)?;
+        Ok(Self { path: path.into(), file: file.into(), len })
+    }
+
+    fn get(&self, offset: u64, bytes: u64) -> Result<Bytes> {
+        if offset.checked_add(bytes).is_none_or(|end| end > self.len) {
+            let detail = format!("{bytes} bytes are said to stand here, which is past its end");
+            return Err(Error::corrupt(&*self.path, offset, detail));
+        }
+        let mut read = vec![0; bytes as usize];
+        self.file
+            .read_exact_at(&mut read, offset)
+            .map_err(|source| Error::io("read", &*self.path, source))?;
+        Ok(read.into())
+    }
+}
+
+impl Length for ReadAt {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for ReadAt {
+    type T = ReadFrom;
+
+    fn get_read(&self, start: u64) -> Result<ReadFrom, ParquetError> {
+        Ok(ReadFrom { file: Arc::clone(&self.file), at: start })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.get(start, length as u64).map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
+
+/// Reads a file from an offset on.
+#[derive(Debug)]
+struct ReadFrom {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for ReadFrom {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buf, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

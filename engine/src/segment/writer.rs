@@ -1,0 +1,405 @@
+//! Writes segments and their side indexes.
+
+use std::path::{Path, PathBuf};
+
+use parquet::{basic::Encoding, errors::ParquetError, schema::types::SchemaDescriptor};
+use uuid::Uuid;
+
+use super::{
+    column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS, TIME_PAGE_ROWS},
+    file::FileWriter,
+    index::{IndexRow, Summary},
+    meta::{self, Bounds},
+    schema::{FileKind, IDS, STEP, TIME, VALUE},
+};
+use crate::{
+    Error, Fact, Result, Series, SeriesKey, SortedPoints, UNKNOWN_TIME, catalog::Add, disk,
+};
+
+/// Rows of a row group, which is what a writer holds in memory.
+const ROW_GROUP_ROWS: usize = 1 << 20;
+
+/// How hard zstd works on the files of a level: a flush is in a hurry and its file does not live long.
+fn zstd_level(level: u8) -> i32 {
+    if level == 0 { 3 } else { 9 }
+}
+
+/// A segment that is written and durable, but that no commit names yet. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+#[must_use = "a segment that is dropped is deleted"]
+pub(crate) struct NewSegment {
+    /// What a commit says of it.
+    pub(crate) add: Add,
+    table: PathBuf,
+    /// Each file: where it was written and its name in the table. The data file is last, so that it never stands in
+    /// its place without its index.
+    files: Vec<(PathBuf, String)>,
+    placed: bool,
+    kept: bool,
+}
+
+impl NewSegment {
+    fn new(table: &Path, add: Add, files: Vec<(PathBuf, String)>) -> Self {
+        Self { add, table: table.to_owned(), files, placed: false, kept: false }
+    }
+
+    /// Moves the files to their final names, to be called just before the commit. A crash between the two leaves
+    /// orphans, which a later collection removes.
+    pub(crate) fn place(&mut self) -> Result<()> {
+        self.placed = true;
+        for (staged, name) in &self.files {
+            let path = self.table.join(name);
+            disk::create_dirs(path.parent().unwrap_or(&self.table))?;
+            disk::place(staged, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the files to the table: a commit names them, or may.
+    pub(crate) fn keep(mut self) -> Add {
+        self.kept = true;
+        self.add.clone()
+    }
+}
+
+impl Drop for NewSegment {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for (staged, name) in &self.files {
+            // What cannot be removed now is an orphan, as after a crash.
+            let _orphan = disk::remove_if_there(staged);
+            if self.placed {
+                let _orphan = disk::remove_if_there(&self.table.join(name));
+            }
+        }
+    }
+}
+
+/// Writes the points of one project as one segment of `level` into the staging folder of `table` and makes it
+/// durable. `series` is a part of `points.series` that shares a project.
+pub(crate) fn write_points(
+    table: &Path,
+    points: &SortedPoints,
+    series: &[Series],
+    level: u8,
+) -> Result<NewSegment> {
+    let mut writer = PointsWriter::create(table, level)?;
+    for Series { key, rows } in series {
+        let (steps, times) = (&points.steps[rows.clone()], &points.times[rows.clone()]);
+        writer.push(key, steps, times, &points.values[rows.clone()])?;
+    }
+    writer.finish()
+}
+
+/// Writes one segment of points, series by series. Holds one row group in memory.
+#[derive(Debug)]
+pub(crate) struct PointsWriter {
+    table: PathBuf,
+    name: Uuid,
+    level: u8,
+    file: Staged,
+    index: Vec<IndexRow>,
+    rows: u64,
+    times_seen: Option<Bounds<i64>>,
+    unknown_times: u64,
+    group: RowGroup,
+}
+
+/// The row group that is being filled.
+#[derive(Debug, Default)]
+struct RowGroup {
+    /// Its series, each with its number of rows.
+    runs: Vec<(SeriesKey, usize)>,
+    steps: Vec<i64>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl PointsWriter {
+    /// Begins a segment in the staging folder of `table`.
+    pub(crate) fn create(table: &Path, level: u8) -> Result<Self> {
+        let name = Uuid::now_v7();
+        let file = Staged::create(table, &format!("{name}.parquet"), FileKind::Points, level)?;
+        Ok(Self {
+            table: table.to_owned(),
+            name,
+            level,
+            file,
+            index: Vec::new(),
+            rows: 0,
+            times_seen: None,
+            unknown_times: 0,
+            group: RowGroup::default(),
+        })
+    }
+
+    /// Appends the points of one series, sorted by step, ties in the order of logging. Series come in sort order and
+    /// share a project.
+    pub(crate) fn push(
+        &mut self,
+        key: &SeriesKey,
+        steps: &[i64],
+        times: &[i64],
+        values: &[f64],
+    ) -> Result<()> {
+        debug_assert!(self.index.last().is_none_or(|last| last.key < *key), "series come in order");
+        debug_assert!(steps.is_sorted(), "the points of a series come in order");
+        let points = steps.iter().zip(times).zip(values).map(|((&s, &t), &v)| (s, t, v));
+        let Some(summary) = Summary::of_points(points) else { return Ok(()) };
+        self.index.push(IndexRow { key: key.clone(), first_row: self.rows, summary });
+        self.rows += summary.count;
+        for &time in times {
+            if time == UNKNOWN_TIME {
+                self.unknown_times += 1;
+            } else {
+                Bounds::widen(&mut self.times_seen, time);
+            }
+        }
+        let mut at = 0;
+        while at < steps.len() {
+            let group = &mut self.group;
+            let end = steps.len().min(at + ROW_GROUP_ROWS - group.steps.len());
+            group.runs.push((key.clone(), end - at));
+            group.steps.extend_from_slice(&steps[at..end]);
+            group.times.extend_from_slice(&times[at..end]);
+            group.values.extend_from_slice(&values[at..end]);
+            if group.steps.len() == ROW_GROUP_ROWS {
+                self.flush()?;
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Bytes written so far, without the row group in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file.writer.bytes()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let group = &self.group;
+        if !group.steps.is_empty() {
+            self.file.writer.row_group(|encoder, schema| group.encode(encoder, schema))?;
+        }
+        self.group.runs.clear();
+        self.group.steps.clear();
+        self.group.times.clear();
+        self.group.values.clear();
+        Ok(())
+    }
+
+    /// Ends the segment, writes its index, and makes both durable.
+    pub(crate) fn finish(mut self) -> Result<NewSegment> {
+        if self.index.is_empty() {
+            let detail = "a segment holds at least one".to_owned();
+            return Err(Error::Invalid { what: "points", detail });
+        }
+        self.flush()?;
+        let sum = self.file.writer.finish()?;
+        let side_name = format!("_index/{}.parquet", self.name);
+        let mut side = Staged::create(
+            &self.table,
+            &format!("{}.index.parquet", self.name),
+            FileKind::Index,
+            self.level,
+        )?;
+        for rows in self.index.chunks(ROW_GROUP_ROWS) {
+            side.writer.row_group(|encoder, schema| encode_index(rows, encoder, schema))?;
+        }
+        let side_sum = side.writer.finish()?;
+        let name = format!("l{}/{}.parquet", self.level, self.name);
+        let add = meta::describe_points(
+            &name,
+            self.level,
+            &self.index,
+            self.times_seen,
+            self.unknown_times,
+            sum,
+            side_sum.crc32c,
+        );
+        let files = vec![(side.guard.release(), side_name), (self.file.guard.release(), name)];
+        Ok(NewSegment::new(&self.table, add, files))
+    }
+}
+
+/// Writes the facts of one project as one segment of `level` into the staging folder of `table` and makes it durable.
+pub(crate) fn write_facts(table: &Path, facts: &[Fact], level: u8) -> Result<NewSegment> {
+    let mut sorted: Vec<&Fact> = facts.iter().collect();
+    sorted.sort_by(|a, b| {
+        (&a.project, &a.run_id, a.kind.as_str(), &a.key)
+            .cmp(&(&b.project, &b.run_id, b.kind.as_str(), &b.key))
+            .then_with(|| a.cmp_age(b))
+    });
+    let Some(first) = sorted.first() else {
+        let detail = "a segment holds at least one".to_owned();
+        return Err(Error::Invalid { what: "facts", detail });
+    };
+    let name = Uuid::now_v7();
+    let mut file = Staged::create(table, &format!("{name}.parquet"), FileKind::Facts, level)?;
+    for facts in sorted.chunks(ROW_GROUP_ROWS) {
+        file.writer.row_group(|encoder, schema| encode_facts(facts, encoder, schema))?;
+    }
+    let sum = file.writer.finish()?;
+    let runs = sorted.iter().map(|fact| &*fact.run_id);
+    let name = format!("l{level}/{name}.parquet");
+    let add = meta::describe_facts(&name, level, &first.project, runs, sum);
+    Ok(NewSegment::new(table, add, vec![(file.guard.release(), name)]))
+}
+
+/// A file in the staging folder. It is removed where its writer gives up.
+#[derive(Debug)]
+struct Staged {
+    writer: FileWriter,
+    guard: StagedPath,
+}
+
+impl Staged {
+    fn create(table: &Path, name: &str, kind: FileKind, level: u8) -> Result<Self> {
+        let guard = StagedPath(Some(table.join("_staging").join(name)));
+        let path = guard.0.clone().unwrap_or_default();
+        disk::create_dirs(&table.join("_staging"))?;
+        Ok(Self { writer: FileWriter::create(path, kind, zstd_level(level))?, guard })
+    }
+}
+
+/// Removes the file when dropped, unless it was released.
+#[derive(Debug)]
+struct StagedPath(Option<PathBuf>);
+
+impl StagedPath {
+    fn release(mut self) -> PathBuf {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for StagedPath {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // What cannot be removed now is an orphan, as after a crash.
+            let _orphan = disk::remove_if_there(path);
+        }
+    }
+}
+
+/// The id of `key` in column `column`.
+fn id(key: &SeriesKey, column: usize) -> Option<&str> {
+    match column {
+        0 => Some(&key.project),
+        1 => Some(&key.run_id),
+        2 => Some(&key.metric),
+        3 => key.labels.as_deref(),
+        _ => Some(&key.launch),
+    }
+}
+
+impl RowGroup {
+    fn encode(
+        &self,
+        encoder: &mut ColumnEncoder,
+        schema: &SchemaDescriptor,
+    ) -> Result<Vec<Chunk>, ParquetError> {
+        let mut starts = Vec::with_capacity(self.runs.len());
+        let mut row = 0;
+        for (_, rows) in &self.runs {
+            starts.push(row);
+            row += rows;
+        }
+        let mut chunks = Vec::with_capacity(VALUE + 1);
+        for column in 0..IDS {
+            let runs = self.runs.iter().map(|(key, rows)| (id(key, column), *rows));
+            chunks.push(encoder.ids(&schema.column(column), runs)?);
+        }
+        let (delta, split) = (Encoding::DELTA_BINARY_PACKED, Encoding::BYTE_STREAM_SPLIT);
+        let steps = self.steps.iter().map(|&step| Some(step));
+        chunks.push(encoder.integers(&schema.column(STEP), steps, delta, POINT_PAGE_ROWS)?);
+        let times = self.times.iter().map(|&time| Some(time).filter(|&time| time != UNKNOWN_TIME));
+        chunks.push(encoder.integers(&schema.column(TIME), times, split, TIME_PAGE_ROWS)?);
+        chunks.push(encoder.floats(&schema.column(VALUE), &self.values, &starts)?);
+        Ok(chunks)
+    }
+}
+
+fn encode_index(
+    rows: &[IndexRow],
+    encoder: &mut ColumnEncoder,
+    schema: &SchemaDescriptor,
+) -> Result<Vec<Chunk>, ParquetError> {
+    let mut chunks = Vec::with_capacity(schema.num_columns());
+    for column in 0..IDS {
+        let runs = rows.iter().map(|row| (id(&row.key, column), 1));
+        chunks.push(encoder.ids(&schema.column(column), runs)?);
+    }
+    type Pick<T> = fn(&IndexRow) -> Option<T>;
+    let integers: [Pick<i64>; 10] = [
+        |row| Some(row.first_row.cast_signed()),
+        |row| Some(row.summary.count.cast_signed()),
+        |row| Some(row.summary.nan_count.cast_signed()),
+        |row| Some(row.summary.inf_count.cast_signed()),
+        |row| Some(row.summary.first.0),
+        |row| Some(row.summary.last.0),
+        |row| Some(row.summary.last_time).filter(|&time| time != UNKNOWN_TIME),
+        |row| row.summary.last_finite.map(|(step, _)| step),
+        |row| row.summary.min.map(|(step, _)| step),
+        |row| row.summary.max.map(|(step, _)| step),
+    ];
+    let delta = Encoding::DELTA_BINARY_PACKED;
+    for pick in integers {
+        let values = rows.iter().map(pick);
+        chunks.push(encoder.integers(
+            &schema.column(chunks.len()),
+            values,
+            delta,
+            POINT_PAGE_ROWS,
+        )?);
+    }
+    let floats: [Pick<f64>; 6] = [
+        |row| Some(row.summary.first.1),
+        |row| Some(row.summary.last.1),
+        |row| row.summary.last_finite.map(|(_, value)| value),
+        |row| row.summary.min.map(|(_, value)| value),
+        |row| row.summary.max.map(|(_, value)| value),
+        |row| Some(row.summary.sum),
+    ];
+    for pick in floats {
+        let values = rows.iter().map(pick);
+        chunks.push(encoder.optional_floats(&schema.column(chunks.len()), values)?);
+    }
+    Ok(chunks)
+}
+
+fn encode_facts(
+    facts: &[&Fact],
+    encoder: &mut ColumnEncoder,
+    schema: &SchemaDescriptor,
+) -> Result<Vec<Chunk>, ParquetError> {
+    let (column, delta) = (|at| schema.column(at), Encoding::DELTA_BINARY_PACKED);
+    fn each<'a>(
+        facts: &'a [&Fact],
+        pick: impl Fn(&'a Fact) -> &'a str,
+    ) -> impl Iterator<Item = (Option<&'a str>, usize)> {
+        facts.iter().map(move |fact| (Some(pick(fact)), 1))
+    }
+    Ok(vec![
+        encoder.ids(&column(0), each(facts, |fact| &fact.project))?,
+        encoder.ids(&column(1), each(facts, |fact| &fact.run_id))?,
+        encoder.ids(&column(2), each(facts, |fact| fact.kind.as_str()))?,
+        encoder.ids(&column(3), each(facts, |fact| &fact.key))?,
+        encoder.texts(&column(4), facts.iter().map(|fact| fact.value.as_deref()))?,
+        encoder.ids(&column(5), each(facts, |fact| &fact.launch))?,
+        encoder.integers(
+            &column(6),
+            facts.iter().map(|fact| Some(fact.hlc)),
+            delta,
+            POINT_PAGE_ROWS,
+        )?,
+        encoder.ids(&column(7), each(facts, |fact| &fact.writer))?,
+        encoder.integers(
+            &column(8),
+            facts.iter().map(|fact| Some(fact.position)),
+            delta,
+            POINT_PAGE_ROWS,
+        )?,
+    ])
+}

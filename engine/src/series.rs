@@ -1,0 +1,280 @@
+//! What is known of a whole series without looking at its points.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::{
+    Filter, Hidden, Points, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
+    segment::{self, IndexRow, Summary},
+};
+
+/// One series over its effective points. `first` and `last` are by step, ties to the latest logged, the bits as
+/// logged, NaN included; `min`, `max` and `mean` are over finite values and `None` where there are none.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SeriesInfo {
+    /// The project.
+    pub project: Arc<str>,
+    /// The run.
+    pub run_id: Arc<str>,
+    /// The metric.
+    pub metric: Arc<str>,
+    /// Labels as canonical JSON.
+    pub labels: Option<Arc<str>>,
+    /// Points.
+    pub count: u64,
+    /// Points that are NaN.
+    pub nan_count: u64,
+    /// Points that are infinite.
+    pub inf_count: u64,
+    /// The least step.
+    pub first_step: i64,
+    /// The greatest step.
+    pub last_step: i64,
+    /// The value at the least step.
+    pub first_value: f64,
+    /// The value at the greatest step.
+    pub last_value: f64,
+    /// The finite value at the greatest step that has one.
+    pub last_finite_value: Option<f64>,
+    /// The least finite value.
+    pub min_value: Option<f64>,
+    /// The first step that has it.
+    pub min_step: Option<i64>,
+    /// The greatest finite value.
+    pub max_value: Option<f64>,
+    /// The first step that has it.
+    pub max_step: Option<i64>,
+    /// The mean of the finite values.
+    pub mean_value: Option<f64>,
+    /// The time of the last value, in microseconds since 1970 (UTC).
+    pub last_time: Option<i64>,
+}
+
+impl SeriesInfo {
+    /// The series that `filter` wants, sorted, over the points that `hidden` leaves. `segments` are in the order of
+    /// their commits, and the tail was logged after them. Reads indexes; data pages only of series into which hiding
+    /// cuts, and of files that somebody else wrote.
+    pub(crate) fn of(
+        segments: &[Arc<SegmentMeta>],
+        tail: &[Arc<Points>],
+        hidden: &Hidden,
+        filter: &Filter,
+    ) -> Result<Vec<Self>> {
+        let mut fold = Fold::default();
+        for segment in segments.iter().filter(|segment| filter.may_want(segment)) {
+            let index = segment::read_index(segment)?;
+            let mut cut: FxHashSet<&SeriesKey> = FxHashSet::default();
+            for IndexRow { key, summary, .. } in index.iter().filter(|row| filter.wants(&row.key)) {
+                match hidden.first_hidden_step(key) {
+                    Some(from) if from <= summary.first.0 => {}
+                    Some(from) if from <= summary.last.0 => {
+                        cut.insert(key);
+                    }
+                    _ => fold.add(key, *summary),
+                }
+            }
+            if !cut.is_empty() {
+                let points = segment::read_series(segment, |key| cut.contains(key))?;
+                fold.add_points(&points, hidden, &Filter::default());
+            }
+        }
+        for points in tail {
+            fold.add_points(points, hidden, filter);
+        }
+        let mut series: Vec<_> =
+            fold.0.iter().map(|(key, summary)| Self::new(key, summary)).collect();
+        series.sort_by(|a, b| {
+            (&a.project, &a.run_id, &a.metric, &a.labels)
+                .cmp(&(&b.project, &b.run_id, &b.metric, &b.labels))
+        });
+        Ok(series)
+    }
+
+    fn new((project, run_id, metric, labels): &Key, summary: &Summary) -> Self {
+        let finite = summary.count - summary.nan_count - summary.inf_count;
+        Self {
+            project: Arc::clone(project),
+            run_id: Arc::clone(run_id),
+            metric: Arc::clone(metric),
+            labels: labels.clone(),
+            count: summary.count,
+            nan_count: summary.nan_count,
+            inf_count: summary.inf_count,
+            first_step: summary.first.0,
+            last_step: summary.last.0,
+            first_value: summary.first.1,
+            last_value: summary.last.1,
+            last_finite_value: summary.last_finite.map(|(_, value)| value),
+            min_value: summary.min.map(|(_, value)| value),
+            min_step: summary.min.map(|(step, _)| step),
+            max_value: summary.max.map(|(_, value)| value),
+            max_step: summary.max.map(|(step, _)| step),
+            mean_value: (finite > 0).then(|| summary.sum / finite as f64),
+            last_time: (summary.last_time != UNKNOWN_TIME).then_some(summary.last_time),
+        }
+    }
+}
+
+/// A series, whatever launch logged it.
+type Key = (Arc<str>, Arc<str>, Arc<str>, Option<Arc<str>>);
+
+/// Summaries that grow by what was logged later.
+#[derive(Default)]
+struct Fold(FxHashMap<Key, Summary>);
+
+impl Fold {
+    fn add(&mut self, key: &SeriesKey, later: Summary) {
+        let key = (
+            Arc::clone(&key.project),
+            Arc::clone(&key.run_id),
+            Arc::clone(&key.metric),
+            key.labels.clone(),
+        );
+        self.0.entry(key).and_modify(|summary| *summary = summary.merge(later)).or_insert(later);
+    }
+
+    fn add_points(&mut self, points: &Points, hidden: &Hidden, filter: &Filter) {
+        // Steps below this count; no step of a series that is not wanted does.
+        let below: Vec<Option<i64>> = points
+            .keys
+            .iter()
+            .map(|key| match hidden.first_hidden_step(key) {
+                _ if !filter.wants(key) => Some(i64::MIN),
+                from => from,
+            })
+            .collect();
+        let mut summaries: Vec<Option<Summary>> = vec![None; points.keys.len()];
+        for (row, &series) in points.series.iter().enumerate() {
+            let (step, time, value) = (points.steps[row], points.times[row], points.values[row]);
+            if below[series as usize].is_some_and(|below| step >= below) {
+                continue;
+            }
+            match &mut summaries[series as usize] {
+                Some(summary) => summary.push(step, time, value),
+                none => *none = Some(Summary::of(step, time, value)),
+            }
+        }
+        for (key, summary) in points.keys.iter().zip(summaries) {
+            if let Some(summary) = summary {
+                self.add(key, summary);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        SeriesIndex,
+        effective::Span,
+        segment::tests::{any_points, rows_of, segment_of},
+    };
+
+    type Row = (SeriesKey, i64, i64, u64);
+
+    /// By hand and slowly, from the definition: rows in the order of logging, launches oldest first.
+    fn model(rows: &[Row], launches: &[Arc<str>]) -> BTreeMap<Key, Vec<(i64, i64, f64)>> {
+        let place = |launch: &str| launches.iter().position(|known| &**known == launch);
+        let rank = |key: &SeriesKey| (place(&key.launch), Arc::clone(&key.launch));
+        let series = |key: &SeriesKey| {
+            let SeriesKey { project, run_id, metric, labels, .. } = key.clone();
+            (project, run_id, metric, labels)
+        };
+        let mut effective: BTreeMap<Key, Vec<_>> = BTreeMap::new();
+        for (key, step, time, bits) in rows {
+            let hidden = rows.iter().any(|(later, first, ..)| {
+                series(later) == series(key) && rank(later) > rank(key) && first <= step
+            });
+            if !hidden {
+                let point = (*step, *time, f64::from_bits(*bits));
+                effective.entry(series(key)).or_default().push(point);
+            }
+        }
+        effective
+    }
+
+    /// Everything but the sum, which depends on the order of adding; NaN by its bits.
+    fn text(info: &SeriesInfo) -> String {
+        let bits = [info.first_value.to_bits(), info.last_value.to_bits()];
+        format!("{bits:x?} {:?}", SeriesInfo { mean_value: None, ..info.clone() })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn a_series_is_what_its_effective_points_add_up_to(
+            logged in any_points(120),
+            cuts in proptest::collection::vec(0..120_usize, 3),
+            order in Just(["one", "two", "three"].map(Arc::<str>::from).to_vec()).prop_shuffle(),
+            known in 0..4_usize,
+        ) {
+            let launches = &order[..known];
+            let table = tempfile::tempdir().unwrap();
+            // The first parts become segments, the last ones stay in the tail.
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(logged.len())).collect();
+            cuts.extend([0, logged.len()]);
+            cuts.sort_unstable();
+            let part = |from: usize, to: usize| {
+                let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+                for (key, step, time, bits) in rows_of(&logged)[from..to].iter().cloned() {
+                    let series = index.intern(&mut points, key);
+                    points.push(series, step, time, f64::from_bits(bits));
+                }
+                points
+            };
+            let parts: Vec<Points> = cuts.windows(2).map(|cut| part(cut[0], cut[1])).collect();
+            let (flushed, tail) = parts.split_at(2);
+            let segments: Vec<_> = flushed
+                .iter()
+                .filter(|points| !points.is_empty())
+                .map(|points| Arc::new(segment_of(table.path(), &points.clone().sort(), 0)))
+                .collect();
+            let tail: Vec<_> = tail.iter().cloned().map(Arc::new).collect();
+
+            let filter = Filter { metrics: Some(vec!["loss".to_owned()]), ..Filter::default() };
+            for filter in [Filter::default(), filter] {
+                let spans = Span::all(&segments, &tail, &filter).unwrap();
+                let runs = ["a", "run-b", "zoë"].map(|run| ("p", run, launches));
+                let hidden = Hidden::of_spans(&spans, runs.into_iter());
+                let series = SeriesInfo::of(&segments, &tail, &hidden, &filter).unwrap();
+
+                let mut rows = rows_of(&logged);
+                rows.retain(|(key, ..)| filter.wants(key));
+                for (key, step, ..) in &rows {
+                    let from = hidden.first_hidden_step(key);
+                    let shown = from.is_none_or(|from| *step < from);
+                    let expected = model(&rows, launches);
+                    let SeriesKey { project, run_id, metric, labels, .. } = key.clone();
+                    let points = expected.get(&(project, run_id, metric, labels));
+                    prop_assert!(!shown || points.is_some_and(|all| all.iter().any(|p| p.0 == *step)));
+                }
+                let expected: Vec<_> = model(&rows, launches)
+                    .iter()
+                    .map(|(key, points)| {
+                        let summary = Summary::of_points(points.iter().copied()).unwrap();
+                        SeriesInfo::new(key, &summary)
+                    })
+                    .collect();
+                let texts = |series: &[SeriesInfo]| series.iter().map(text).collect::<Vec<_>>();
+                prop_assert_eq!(texts(&series), texts(&expected));
+                for (info, expected) in series.iter().zip(&expected) {
+                    let (Some(mean), Some(expected)) = (info.mean_value, expected.mean_value) else {
+                        prop_assert_eq!(info.mean_value.is_some(), expected.mean_value.is_some());
+                        continue;
+                    };
+                    // Huge values of both signs may overflow on the way in one order and not in another.
+                    let close = (mean - expected).abs() <= 1e-9 * expected.abs().max(1e300);
+                    prop_assert!(close || !mean.is_finite() || !expected.is_finite());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What the engine promises, one module for each promise.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up should stop"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "numbers of rows are small"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests act on lakes from outside, with clocks and files of their own"
+)]
+
+mod kills;
+mod logging;
+
+use arrow::{
+    array::AsArray as _,
+    datatypes::{Float64Type, Int32Type, Int64Type},
+};
+use runlake_engine::{Filter, Snapshot};
+
+/// A point as it comes back: run, metric, labels, step, the bits of the value.
+pub(crate) type Seen = (String, String, Option<String>, i64, u64);
+
+/// Every point of a snapshot, in the order of the scan.
+pub(crate) fn points(snapshot: &Snapshot) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for batch in snapshot.scan(&Filter::default()).unwrap() {
+        let batch = batch.unwrap();
+        let text = |column: usize, row: usize| {
+            let column = batch.column(column).as_dictionary::<Int32Type>();
+            let values = column.values().as_string::<i32>();
+            column.key(row).map(|key| values.value(key).to_owned())
+        };
+        let (steps, values) = (
+            batch.column(5).as_primitive::<Int64Type>(),
+            batch.column(7).as_primitive::<Float64Type>(),
+        );
+        for row in 0..batch.num_rows() {
+            seen.push((
+                text(1, row).unwrap(),
+                text(2, row).unwrap(),
+                text(3, row),
+                steps.value(row),
+                values.value(row).to_bits(),
+            ));
+        }
+    }
+    seen
+}

@@ -1,0 +1,48 @@
+//! The functions that SQL has here beyond those of DataFusion.
+
+mod attempt;
+mod counts;
+mod label;
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, StringViewArray};
+use datafusion::{
+    common::Result,
+    execution::{FunctionRegistry as _, session_state::SessionState},
+    logical_expr::ScalarUDF,
+};
+
+pub(crate) use attempt::Attempt;
+pub(crate) use counts::Counts;
+
+/// Registers `label`, and `->`, `->>` and `?` on JSON text with the functions that they stand for.
+pub(crate) fn register(state: &mut SessionState) -> Result<()> {
+    datafusion_functions_json::register_all(state)?;
+    state.register_udf(Arc::new(ScalarUDF::from(label::Label::new())))?;
+    Ok(())
+}
+
+/// Tells rows that hold the same texts as the row before. It compares views, not texts: sorted rows that were read from
+/// a dictionary share them, and a text that is stored twice only costs one more look-up.
+struct Same<'a, const N: usize> {
+    columns: [&'a StringViewArray; N],
+    last: Option<[Option<u128>; N]>,
+}
+
+impl<'a, const N: usize> Same<'a, N> {
+    fn new(columns: [&'a StringViewArray; N]) -> Self {
+        Self { columns, last: None }
+    }
+
+    /// True where `row` holds what the row of the last call held. Views tell that only within one array.
+    fn as_last(&mut self, row: usize) -> bool {
+        let now = self.columns.map(|column| (!column.is_null(row)).then(|| column.views()[row]));
+        self.last.replace(now) == Some(now)
+    }
+
+    /// The texts of `row`.
+    fn texts(&self, row: usize) -> [Option<&'a str>; N] {
+        self.columns.map(|column| (!column.is_null(row)).then(|| column.value(row)))
+    }
+}

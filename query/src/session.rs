@@ -1,0 +1,87 @@
+//! A session: SQL about one lake.
+
+use std::panic::AssertUnwindSafe;
+
+use datafusion::{
+    execution::session_state::SessionState, logical_expr::LogicalPlan, prelude::SQLOptions,
+    sql::parser::Statement,
+};
+use futures::FutureExt as _;
+use runlake_engine::{Lake, Snapshot};
+
+use crate::{
+    QueryError, Relation, Result, headings::Headings, plain, process::Process, statement, tables,
+};
+
+/// Answers SQL about one lake. Cheap to make and to clone; threads, memory and caches belong to the process.
+#[derive(Debug, Clone)]
+pub struct Session {
+    lake: Lake,
+}
+
+impl Session {
+    /// A session about `lake`.
+    pub fn new(lake: Lake) -> Self {
+        Self { lake }
+    }
+
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// Plans a query over the lake as it is now. The result can be read any number of times; all its tables, and all
+    /// its readers, share the one snapshot that is taken here.
+    pub fn sql(&self, text: &str) -> Result<Relation> {
+        let process = Process::current()?;
+        let statement = statement::parse(text, process.state())?;
+        let snapshot = self.lake.snapshot()?;
+        process.wait(plan(process, statement, snapshot)).map_err(|error| error.with_quotes_of(text))
+    }
+
+    /// As [`Session::sql`], for callers that must not wait.
+    pub async fn sql_async(&self, text: &str) -> Result<Relation> {
+        let process = Process::current()?;
+        let statement = statement::parse(text, process.state())?;
+        let lake = self.lake.clone();
+        // Taking a snapshot reads files; planning may read runs and series.
+        let task = process.runtime().spawn(async move {
+            let snapshot = tokio::task::spawn_blocking(move || lake.snapshot())
+                .await
+                .map_err(|error| QueryError::Internal { detail: error.to_string() })??;
+            plan(process, statement, snapshot).await
+        });
+        task.await
+            .map_err(|error| QueryError::Internal { detail: error.to_string() })?
+            .map_err(|error| error.with_quotes_of(text))
+    }
+}
+
+async fn plan(
+    process: &Process,
+    (statement, headings): (Statement, Headings),
+    snapshot: Snapshot,
+) -> Result<Relation> {
+    let mut state = process.state().clone();
+    state.mark_start_execution();
+    tables::register(&mut state, &snapshot);
+    match AssertUnwindSafe(optimize(&state, statement)).catch_unwind().await {
+        Ok(Ok(plan)) => Ok(Relation::new(state, plan, &headings, snapshot)),
+        Err(panic) => Err(QueryError::from_panic(&*panic)),
+        Ok(Err(error)) => Err(QueryError::from_datafusion(&error, &state)),
+    }
+}
+
+async fn optimize(
+    state: &SessionState,
+    statement: Statement,
+) -> datafusion::common::Result<LogicalPlan> {
+    let plan = state.statement_to_plan(statement).await?;
+    // `statement` refused these already; this keeps the promise should DataFusion learn a new spelling.
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)?;
+    state.optimize(&plain::plan(plan)?)
+}

@@ -1,0 +1,51 @@
+//! Columns of the small tables: their types and how they are built.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, Float64Array, Int64Array, StringViewArray, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+};
+
+/// The type of a column of text.
+pub(super) const TEXT: DataType = DataType::Utf8View;
+/// The type of a column of whole numbers.
+pub(super) const INTEGER: DataType = DataType::Int64;
+/// The type of a column of numbers.
+pub(super) const DOUBLE: DataType = DataType::Float64;
+
+/// The type of a column of times.
+pub(super) fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// A schema of columns that may all hold nulls.
+pub(super) fn schema(
+    columns: impl IntoIterator<Item = (impl Into<String>, DataType)>,
+) -> SchemaRef {
+    let fields: Vec<_> =
+        columns.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+pub(super) fn texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
+    Arc::new(values.collect::<StringViewArray>())
+}
+
+pub(super) fn integers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<Int64Array>())
+}
+
+pub(super) fn doubles(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(values.collect::<Float64Array>())
+}
+
+/// Times in microseconds since 1970 (UTC).
+pub(super) fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+}
+
+/// A count as SQL has it.
+pub(super) fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

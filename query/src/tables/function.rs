@@ -1,0 +1,221 @@
+//! How table functions are called. DataFusion's SQL refuses named arguments in FROM and drops their names in LATERAL, so
+//! our functions are planned here.
+
+use std::sync::Arc;
+
+use datafusion::{
+    catalog::{TableProvider, default_table_source::provider_as_source},
+    common::Result,
+    logical_expr::{
+        LogicalPlanBuilder,
+        planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
+    },
+    sql::sqlparser::ast::{
+        Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, TableFactor, UnaryOperator,
+        Value,
+    },
+};
+use runlake_engine::Snapshot;
+
+use super::{history::History, rows, runs_wide::RunsWide};
+use crate::{QueryError, error::through_datafusion};
+
+/// Plans calls of our table functions over one snapshot.
+#[derive(Debug)]
+pub(super) struct Functions {
+    snapshot: Snapshot,
+}
+
+/// A table function of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Function {
+    History,
+    RunsWide,
+}
+
+impl Function {
+    /// The function that SQL calls `name`.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::History, Self::RunsWide].into_iter().find(|function| function.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::RunsWide => "runs_wide",
+        }
+    }
+
+    /// How it is called.
+    pub(super) fn usage(self) -> &'static str {
+        match self {
+            Self::History => "history('run', metrics => 'train/*')",
+            Self::RunsWide => "runs_wide('project', columns => 'summary.*')",
+        }
+    }
+}
+
+impl Functions {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot }
+    }
+}
+
+impl RelationPlanner for Functions {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        match &relation {
+            TableFactor::Function { name, args, lateral, .. } => {
+                let is_named =
+                    |argument: &FunctionArg| !matches!(argument, FunctionArg::Unnamed(_));
+                if own(name, context).is_some() || args.iter().any(is_named) {
+                    let what = if *lateral { "LATERAL in front of" } else { "this use of" };
+                    return Err(QueryError::Unsupported {
+                        what: format!(
+                            "{what} a table function: its arguments have to be constants"
+                        ),
+                    }
+                    .into());
+                }
+                return Ok(RelationPlanning::Original(Box::new(relation)));
+            }
+            TableFactor::Table { .. } => {}
+            _ => return Ok(RelationPlanning::Original(Box::new(relation))),
+        }
+        let TableFactor::Table { name, args: Some(arguments), alias, .. } = &relation else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let arguments = &arguments.args;
+        let (function, provider) = match own(name, context) {
+            Some(function @ Function::History) => {
+                let [run, metrics] = bind(function, arguments, ["run", "metrics"], context)?;
+                let run = one(function, "run", run)?.ok_or_else(|| QueryError::Invalid {
+                    detail: format!("history needs a run: write {}", function.usage()),
+                })?;
+                let run = self.snapshot.find_run(&run).map_err(through_datafusion)?;
+                let history = History::new(&self.snapshot, run, metrics.as_deref())?;
+                (function, Arc::new(history) as Arc<dyn TableProvider>)
+            }
+            Some(function @ Function::RunsWide) => {
+                let [project, columns] =
+                    bind(function, arguments, ["project", "columns"], context)?;
+                let project = one(function, "project", project)?;
+                let wide = RunsWide::read(&self.snapshot, project.as_deref(), columns.as_deref())?;
+                (function, rows::table(wide))
+            }
+            None => return Ok(RelationPlanning::Original(Box::new(relation))),
+        };
+        let plan = LogicalPlanBuilder::scan(function.name(), provider_as_source(provider), None)?;
+        let planned = PlannedRelation::new(plan.build()?, alias.clone());
+        Ok(RelationPlanning::Planned(Box::new(planned)))
+    }
+}
+
+/// The function of ours that `name` names.
+fn own(name: &ObjectName, context: &dyn RelationPlannerContext) -> Option<Function> {
+    let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return None };
+    Function::named(&context.normalize_ident(ident.clone()))
+}
+
+/// The texts given for each of `parameters`, by place or by name.
+fn bind<const N: usize>(
+    function: Function,
+    arguments: &[FunctionArg],
+    parameters: [&str; N],
+    context: &dyn RelationPlannerContext,
+) -> Result<[Option<Vec<String>>; N], QueryError> {
+    let mut bound = [const { None }; N];
+    let wrong = |detail: String| QueryError::Invalid {
+        detail: format!("{detail}: write {}", function.usage()),
+    };
+    for (at, argument) in arguments.iter().enumerate() {
+        let (at, value) = match argument {
+            FunctionArg::Unnamed(value) => (at, value),
+            FunctionArg::Named { name, arg, .. } => {
+                let name = context.normalize_ident(name.clone());
+                (place(&name, &parameters)?, arg)
+            }
+            FunctionArg::ExprNamed { name, arg, .. } => match name {
+                Expr::Identifier(name) => {
+                    (place(&context.normalize_ident(name.clone()), &parameters)?, arg)
+                }
+                other => return Err(wrong(format!("{other} is no name of an argument"))),
+            },
+        };
+        let slot = bound
+            .get_mut(at)
+            .ok_or_else(|| wrong(format!("{} has {N} arguments", function.name())))?;
+        if slot.is_some() {
+            return Err(wrong(format!("argument {} is given twice", parameters[at])));
+        }
+        let FunctionArgExpr::Expr(expression) = value else {
+            return Err(wrong(format!("argument {} has to be text", parameters[at])));
+        };
+        *slot = texts(expression)
+            .ok_or_else(|| {
+                wrong(format!(
+                    "argument {} has to be text in single quotes, or a list of such",
+                    parameters[at]
+                ))
+            })
+            .map(Some)?;
+    }
+    Ok(bound)
+}
+
+fn place(name: &str, parameters: &[&str]) -> Result<usize, QueryError> {
+    parameters
+        .iter()
+        .position(|parameter| *parameter == name)
+        .ok_or_else(|| QueryError::unknown("argument", name, parameters.iter().copied()))
+}
+
+/// The texts that `expression` says, where it is a text, a number or a list of such.
+fn texts(expression: &Expr) -> Option<Vec<String>> {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text)
+            | Value::EscapedStringLiteral(text)
+            | Value::NationalStringLiteral(text)
+            | Value::UnicodeStringLiteral(text)
+            | Value::Number(text, _) => Some(vec![text.clone()]),
+            Value::DollarQuotedString(text) => Some(vec![text.value.clone()]),
+            _ => None,
+        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            let [number] = <[String; 1]>::try_from(texts(expr)?).ok()?;
+            Some(vec![format!("-{number}")])
+        }
+        Expr::Nested(inner) => texts(inner),
+        Expr::Array(array) => {
+            let parts: Option<Vec<_>> = array.elem.iter().map(texts).collect();
+            Some(parts?.concat())
+        }
+        Expr::Tuple(parts) => {
+            let parts: Option<Vec<_>> = parts.iter().map(texts).collect();
+            Some(parts?.concat())
+        }
+        _ => None,
+    }
+}
+
+fn one(
+    function: Function,
+    parameter: &str,
+    values: Option<Vec<String>>,
+) -> Result<Option<String>, QueryError> {
+    match values.map(<[String; 1]>::try_from) {
+        None => Ok(None),
+        Some(Ok([value])) => Ok(Some(value)),
+        Some(Err(values)) => Err(QueryError::Invalid {
+            detail: format!(
+                "argument {parameter} of {} takes one name, not {}: ask for each and join them with UNION ALL",
+                function.name(),
+                values.len()
+            ),
+        }),
+    }
+}

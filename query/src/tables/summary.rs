@@ -1,0 +1,62 @@
+//! The summary of a run: the last value of each of its series, unless the user said otherwise.
+
+use std::collections::HashMap;
+
+use runlake_engine::{Filter, RunInfo, SeriesInfo, Snapshot};
+use serde_json::{Map, Value};
+
+use crate::{error::through_datafusion, names};
+
+/// Metrics of the machine, not of the training: left out where nobody asks for them.
+pub(super) const SYSTEM: &str = "system/";
+
+/// The series of the runs that a filter wants.
+#[derive(Debug)]
+pub(super) struct Summaries {
+    series: Vec<SeriesInfo>,
+    /// For each run, its place among the series.
+    runs: HashMap<(String, String), std::ops::Range<usize>>,
+}
+
+impl Summaries {
+    pub(super) fn read(snapshot: &Snapshot, filter: &Filter) -> datafusion::common::Result<Self> {
+        let series = snapshot.series(filter).map_err(through_datafusion)?;
+        let mut runs = HashMap::new();
+        let mut start = 0;
+        for run in series.chunk_by(|a, b| a.project == b.project && a.run_id == b.run_id) {
+            let end = start + run.len();
+            runs.insert((run[0].project.to_string(), run[0].run_id.to_string()), start..end);
+            start = end;
+        }
+        Ok(Self { series, runs })
+    }
+
+    /// All series of `run`.
+    pub(super) fn series(&self, run: &RunInfo) -> &[SeriesInfo] {
+        self.runs
+            .get(&(run.project.to_string(), run.run_id.to_string()))
+            .map_or(&[], |range| &self.series[range.clone()])
+    }
+
+    /// The highest step of `run`.
+    pub(super) fn last_step(&self, run: &RunInfo) -> Option<i64> {
+        self.series(run).iter().map(|series| series.last_step).max()
+    }
+
+    /// The summary of `run`: last values by the names of the series, and what the user set in their place.
+    pub(super) fn of(&self, run: &RunInfo) -> Map<String, Value> {
+        let series = self.series(run).iter().filter(|series| !series.metric.starts_with(SYSTEM));
+        let names = names::column_names(
+            series.clone().map(|series| (&*series.metric, series.labels.as_deref())),
+            &[],
+        );
+        let mut summary: Map<_, _> = names
+            .into_iter()
+            .zip(series.map(|series| names::json_number(series.last_value)))
+            .collect();
+        for (key, value) in &run.summary {
+            summary.insert(key.clone(), value.clone());
+        }
+        summary
+    }
+}
