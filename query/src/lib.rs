@@ -36,6 +36,7 @@ mod pushdown;
 mod relation;
 mod session;
 mod statement;
+mod stop;
 mod tables;
 
 pub use error::{QueryError, Result};

@@ -6,8 +6,11 @@ use std::{
     num::NonZeroUsize,
     panic,
     path::PathBuf,
+    pin::pin,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    thread,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
 use datafusion::{
@@ -127,6 +130,41 @@ impl Process {
                 .join()
                 .unwrap_or_else(|panic| panic::resume_unwind(panic))
         })
+    }
+}
+
+/// Waits for `future` on this thread and asks `go_on` so `often` whether to go on; if not, there is no output. What it
+/// waits for must be done by others: the threads of the pool may all be busy, and timers of the pool are late then.
+pub(crate) fn wait_while<F: Future>(
+    future: F,
+    often: Duration,
+    mut go_on: impl FnMut() -> bool,
+) -> Option<F::Output> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    let mut asked = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        let left = often.saturating_sub(asked.elapsed());
+        if left.is_zero() {
+            if !go_on() {
+                return None;
+            }
+            asked = Instant::now();
+        } else {
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Wakes the thread that waits in [`wait_while`].
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 

@@ -20,12 +20,11 @@ use datafusion::{
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream},
 };
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use runlake_engine::Snapshot;
 use tokio::{
     sync::mpsc::{self, Receiver},
     task::JoinHandle,
-    time::timeout,
 };
 
 use crate::{
@@ -33,6 +32,7 @@ use crate::{
     headings::Headings,
     plain,
     process::{self, Process},
+    stop::Stop,
 };
 
 /// A planned query over one snapshot. Cheap to clone; each reading runs it again over the same snapshot.
@@ -82,21 +82,11 @@ impl Relation {
     pub fn collect_while(
         &self,
         often: Duration,
-        mut go_on: impl FnMut() -> bool + Send,
+        go_on: impl FnMut() -> bool,
     ) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-        let batches = Process::current()?.wait(async {
-            let mut run = self.run().await?;
-            let mut batches = Vec::new();
-            loop {
-                match timeout(often, run.next()).await {
-                    Ok(Some(batch)) => batches.push(batch?),
-                    Ok(None) => return Ok(batches),
-                    Err(_elapsed) if go_on() => {}
-                    Err(_elapsed) => return Err(QueryError::Interrupted),
-                }
-            }
-        })?;
-        Ok((self.schema(), batches))
+        // The query runs on threads of the pool, however long it computes without a pause, and this one only waits.
+        let batches = process::wait_while(self.stream()?.try_collect(), often, go_on);
+        Ok((self.schema(), batches.ok_or(QueryError::Interrupted)??))
     }
 
     /// Starts the query and reads it batch by batch, waiting for each.
@@ -108,9 +98,10 @@ impl Relation {
     /// runs two batches ahead of its reader; dropping the stream ends it.
     pub fn stream(&self) -> Result<Batches> {
         let (sender, receiver) = mpsc::channel(2);
-        let relation = self.clone();
+        let stop = Stop::default();
+        let (relation, stopped) = (self.clone(), stop.clone());
         let task = Process::current()?.runtime().spawn(async move {
-            let mut run = match relation.run().await {
+            let mut run = match relation.run(&stopped).await {
                 Ok(run) => run,
                 Err(error) => {
                     // Nobody reads any more: there is nobody to tell.
@@ -125,17 +116,19 @@ impl Relation {
                 }
             }
         });
-        Ok(Batches { schema: self.schema(), receiver, task: Some(task) })
+        Ok(Batches { schema: self.schema(), receiver, task: Some(task), stop })
     }
 
-    async fn run(&self) -> Result<Run> {
-        let plan = self
-            .state
-            .query_planner()
-            .create_physical_plan(&self.plan, self.state.as_ref())
-            .await
-            .map_err(|error| QueryError::from_datafusion(&error, &self.state))?;
-        let stream = execute_stream(Arc::clone(&plan), process::task(&self.state))
+    async fn run(&self, stop: &Stop) -> Result<Run> {
+        let planner = self.state.query_planner();
+        let plan = planner.create_physical_plan(&self.plan, self.state.as_ref()).await;
+        let start = |plan: Arc<dyn ExecutionPlan>| {
+            let plan = stop.watch(plan)?;
+            let stream = execute_stream(Arc::clone(&plan), process::task(&self.state))?;
+            Ok((plan, stream))
+        };
+        let (plan, stream) = plan
+            .and_then(start)
             .map_err(|error| QueryError::from_datafusion(&error, &self.state))?;
         Ok(Run { relation: self.clone(), plan, stream })
     }
@@ -185,6 +178,7 @@ pub struct Batches {
     schema: SchemaRef,
     receiver: Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
+    stop: Stop,
 }
 
 impl Batches {
@@ -196,6 +190,7 @@ impl Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
+        self.stop.ask();
         if let Some(task) = self.task.take() {
             task.abort();
         }

@@ -1,6 +1,6 @@
 //! A session: SQL about one lake.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use datafusion::{
     execution::session_state::SessionState, logical_expr::LogicalPlan, prelude::SQLOptions,
@@ -10,7 +10,11 @@ use futures::FutureExt as _;
 use runlake_engine::{Lake, Snapshot};
 
 use crate::{
-    QueryError, Relation, Result, headings::Headings, plain, process::Process, statement, tables,
+    QueryError, Relation, Result,
+    headings::Headings,
+    plain,
+    process::{self, Process},
+    statement, tables,
 };
 
 /// Answers SQL about one lake. Cheap to make and to clone; threads, memory and caches belong to the process.
@@ -37,6 +41,17 @@ impl Session {
         let statement = statement::parse(text, process.state())?;
         let snapshot = self.lake.snapshot()?;
         process.wait(plan(process, statement, snapshot)).map_err(|error| error.with_quotes_of(text))
+    }
+
+    /// As [`Session::sql`], and asks `go_on` so `often` whether to go on, on the thread that waits; if not, this returns
+    /// [`QueryError::Interrupted`].
+    pub fn sql_while(
+        &self,
+        text: &str,
+        often: Duration,
+        go_on: impl FnMut() -> bool,
+    ) -> Result<Relation> {
+        process::wait_while(self.sql_async(text), often, go_on).ok_or(QueryError::Interrupted)?
     }
 
     /// As [`Session::sql`], for callers that must not wait.

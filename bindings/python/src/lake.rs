@@ -87,16 +87,19 @@ impl PyLake {
     /// Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it.
     fn sql(&self, py: Python<'_>, query: &str) -> PyResult<PyRelation> {
         let mut interrupt = None;
+        let mut go_on = || {
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method alone is not general enough in its lifetime"
+            )]
+            let signals = Python::attach(|py| py.check_signals());
+            interrupt = signals.err();
+            interrupt.is_none()
+        };
         let run = || {
-            self.session.sql(query)?.collect_while(LOOK_EVERY, || {
-                #[expect(
-                    clippy::redundant_closure_for_method_calls,
-                    reason = "the method alone is not general enough in its lifetime"
-                )]
-                let signals = Python::attach(|py| py.check_signals());
-                interrupt = signals.err();
-                interrupt.is_none()
-            })
+            self.session
+                .sql_while(query, LOOK_EVERY, &mut go_on)?
+                .collect_while(LOOK_EVERY, &mut go_on)
         };
         match py.detach(run) {
             Ok((schema, batches)) => Ok(PyRelation::new(schema, batches)),

@@ -164,6 +164,8 @@ impl PyRelation {
     fn fetchall<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let rows = PyList::empty(py);
         for batch in &self.batches {
+            // Many rows take a while, and Ctrl-C is looked for by Python code only.
+            py.check_signals()?;
             for row in tuples(py, batch)? {
                 rows.append(row)?;
             }
@@ -180,6 +182,7 @@ impl PyRelation {
     fn to_dicts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let rows = PyList::empty(py);
         for batch in &self.batches {
+            py.check_signals()?;
             for row in tuples(py, batch)? {
                 let dict = PyDict::new(py);
                 for (name, value) in self.names().zip(row.iter_borrowed()) {

@@ -1,6 +1,6 @@
 //! How results leave: all at once, batch by batch, asynchronously, from any thread.
 
-use std::{thread, time::Duration};
+use std::{num::NonZeroUsize, thread, time::Duration};
 
 use arrow::array::{RecordBatch, RecordBatchReader as _};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -95,18 +95,49 @@ fn queries_work_inside_of_a_foreign_runtime() {
     assert!(batches.into_iter().all(|batch| batch.is_ok()));
 }
 
+/// Each would take hours. Their joins work long on one batch, and let rows out in different ways.
+const ENDLESS: [&str; 6] = [
+    "select sum(a.value * b.value * c.value) from points a, points b, points c",
+    "select count(*) from points a, points b, points c where a.value + b.value + c.value < -1",
+    "select count(*) from points a join points b on a.metric = b.metric join points c on b.metric = c.metric \
+     and a.value + b.value + c.value < -1",
+    "select count(*) from points a where metric in (select b.metric from points b, points c)",
+    "select count(*) from points a where metric not in (select b.metric from points b, points c \
+     where b.value + c.value < -1)",
+    "with recursive n as (select 1 as n union all select n + 1 from n) select count(*) from n",
+];
+
 #[test]
-fn a_query_that_takes_too_long_can_be_interrupted() {
+fn a_query_that_is_interrupted_leaves_the_threads_to_others() {
     let lake = Fixture::new();
-    let relation = lake
-        .session
-        .sql("select count(*) from range(1, 100000) a, range(1, 100000) b where a.value + b.value = 7")
-        .unwrap();
-    let mut asked = 0;
-    let result = relation.collect_while(Duration::from_millis(5), || {
-        asked += 1;
-        asked < 3
-    });
+    let run = lake.run("r");
+    let values: Vec<f64> = (0..200_000).map(f64::from).collect();
+    run.log_many(run.metric("x").unwrap(), None, None, None, &values).unwrap();
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    for sql in ENDLESS {
+        // More often than there are threads, so that one which went on would be missed.
+        for _ in 0..=threads {
+            let relation = lake.session.sql(sql).unwrap();
+            let mut asked = 0;
+            let result = relation.collect_while(Duration::from_millis(50), || {
+                asked += 1;
+                asked < 4
+            });
+            assert!(matches!(result, Err(QueryError::Interrupted)), "{sql}: {result:?}");
+            assert_eq!(asked, 4);
+        }
+    }
+    assert_eq!(lake.rows("select count(*) from points"), ["200000"]);
+}
+
+#[test]
+fn planning_can_be_interrupted() {
+    let lake = Fixture::new();
+    log(&lake.run("r"), "x", 0, &[1.0]);
+    let result = lake.session.sql_while("select * from points", Duration::ZERO, || false);
     assert!(matches!(result, Err(QueryError::Interrupted)), "{result:?}");
-    assert_eq!(asked, 3);
+    let relation = lake.session.sql_while("select * from points", Duration::ZERO, || true).unwrap();
+    assert_eq!(rows_of(&relation).len(), 1);
+    let error = lake.session.sql_while("selct", Duration::MAX, || true).unwrap_err();
+    assert!(matches!(error, QueryError::Syntax { .. }), "{error:?}");
 }
