@@ -90,6 +90,10 @@ fn read<'py>(value: &Bound<'py, PyAny>, item: bool) -> PyResult<Reading<'py>> {
     if value.hasattr(intern!(py, "__index__"))? {
         return read(&value.call_method0(intern!(py, "__index__"))?, false);
     }
+    // What pandas has in the place of None.
+    if value.get_type().name()? == "NAType" {
+        return Ok(Reading::Nothing);
+    }
     Ok(Reading::Unfit("it is no number".to_owned()))
 }
 
@@ -472,11 +476,9 @@ fn arrow_array(values: &Bound<'_, PyAny>) -> PyResult<Option<ArrayRef>> {
     {
         return Ok(None);
     }
-    // pandas exports NaN as null, but a NaN that was logged is data: take its array where it has a plain one.
-    if values.get_type().module()?.to_string_lossy().starts_with("pandas")
-        && let Some(array) = numpy_array(values)?
-        && kind_of(&array)? != 'O'
-    {
+    // pandas exports the NaN of a numpy array as null, but a NaN that was logged is data. Its other arrays tell a null
+    // from a NaN, and to numpy both would be NaN.
+    if values.get_type().module()?.to_string_lossy().starts_with("pandas") && is_of_numpy(values)? {
         return Ok(None);
     }
     let chunked = values.extract::<AnyArray>()?.into_chunked_array()?;
@@ -555,6 +557,13 @@ fn numpy_array<'py>(values: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Py
 fn kind_of(array: &Bound<'_, PyAny>) -> PyResult<char> {
     let py = array.py();
     array.getattr(intern!(py, "dtype"))?.getattr(intern!(py, "kind"))?.extract()
+}
+
+/// True for a pandas object whose values lie in a numpy array, and not in one of pandas' own kinds.
+fn is_of_numpy(values: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = values.py();
+    let Some(dtype) = values.getattr_opt(intern!(py, "dtype"))? else { return Ok(false) };
+    dtype.is_instance(&py.import("numpy")?.getattr(intern!(py, "dtype"))?)
 }
 
 fn numpy_cast<'py>(array: &Bound<'py, PyAny>, dtype: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import runlake
-from conftest import Program, wait_for
+from conftest import Program
 
 Open = Callable[[], runlake.Lake]
 START = "import sys, runlake; run = runlake.init('p', id='r'); run.log({'x': 1.0})\n"
@@ -72,29 +73,31 @@ def test_no_signal_handler_is_installed(store: Path, program: Program) -> None:
 
 
 def test_ctrl_c_reads_as_killed(store: Path, lake: Open) -> None:
-    child = _start(store, START + "print('ready', flush=True)\nimport time\ntime.sleep(60)")
-    child.send_signal(signal.SIGINT)
-    child.wait(30)
+    # A shell has the programs ignore it that it starts in the background, and their children with them.
+    listen = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    with _start(store, listen + START + "print('ready', flush=True)\ntime.sleep(60)") as child:
+        child.send_signal(signal.SIGINT)
+        child.wait(30)
     assert lake().run("r").state == "killed"
 
 
 def test_a_process_that_dies_without_a_word_leaves_a_crashed_run_with_all_rows(store: Path, lake: Open) -> None:
-    child = _start(
-        store,
+    source = (
         "import itertools, runlake\n"
         "run = runlake.init('p', id='r')\n"
         "for step in itertools.count():\n"
         "    run.log({'x': float(step), 'y': -float(step)}, step=step)\n"
-        "    if step % 100 == 0: print(step, flush=True)\n",
+        "    if step % 100 == 0: print(step, flush=True)\n"
     )
-    assert child.stdout is not None
-    for _ in range(50):
-        logged = int(child.stdout.readline())
-    child.send_signal(signal.SIGKILL)
-    child.wait(30)
-    rest = [int(line) for line in child.stdout.read().split()]
+    with _start(store, source) as child:
+        assert child.stdout is not None
+        for _ in range(50):
+            logged = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        child.wait(30)
+        rest = [int(line) for line in child.stdout.read().split()]
     logged = max([logged, *rest])
-    wait_for(lambda: lake().run("r").state == "crashed")
+    assert lake().run("r").state == "crashed"
     rows = lake().sql("select metric, step, value from points order by metric, step").fetchall()
     steps = len(rows) // 2
     assert steps > logged
@@ -104,22 +107,26 @@ def test_a_process_that_dies_without_a_word_leaves_a_crashed_run_with_all_rows(s
 
 
 def test_a_run_is_running_while_its_process_lives(store: Path, lake: Open) -> None:
-    child = _start(store, START + "print('ready', flush=True)\nsys.stdin.read()", stdin=subprocess.PIPE)
-    assert lake().run("r").state == "running"
-    child.communicate()
+    with _start(store, START + "print('ready', flush=True)\nsys.stdin.read()", stdin=subprocess.PIPE) as child:
+        assert lake().run("r").state == "running"
+        child.communicate()
     assert lake().run("r").state == "finished"
 
 
-def _start(store: Path, source: str, **options: Any) -> subprocess.Popen[str]:
-    """Starts a program and waits for its first line."""
-    child = subprocess.Popen(
+@contextlib.contextmanager
+def _start(store: Path, source: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Starts a program and waits for its first line. It is gone afterwards, with its pipes."""
+    with subprocess.Popen(
         [sys.executable, "-c", source],
         env={**os.environ, "RUNLAKE_STORE": str(store)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         **options,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline()
-    return child
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline()
+            yield child
+        finally:
+            child.kill()

@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
+
+__all__ = ["Lake", "Relation", "Run", "__version__", "cli_main", "git", "log", "resolve", "set_live"]
 
 __version__: str
 
@@ -23,6 +25,7 @@ def log(data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, s
 def git(directory: _Path) -> tuple[str | None, str | None]: ...
 def cli_main(arguments: Sequence[str]) -> int: ...
 
+@disjoint_base
 class Run:
     def __new__(
         cls,
@@ -89,6 +92,7 @@ class Run:
     def strict(self) -> bool:
         """Whether what cannot be kept raises an exception."""
 
+@disjoint_base
 class Lake:
     def __new__(cls, store: _Path | None = None) -> Self: ...
     def sql(self, query: str) -> Relation:
@@ -124,6 +128,6 @@ class Relation:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
-    def __getitem__(self, index: int) -> tuple[Any, ...]: ...
+    def __getitem__(self, index: int, /) -> tuple[Any, ...]: ...
     def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
     def _repr_html_(self) -> str: ...
