@@ -3,12 +3,13 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    process,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
 use pyo3::prelude::*;
-use runlake_engine::{Lake, store};
+use runlake_engine::{Lake, LakeOptions, store};
 use runlake_query::{QueryError, Session};
 
 use crate::{
@@ -51,6 +52,43 @@ pub(crate) fn resolve(
 ) -> PyResult<(Bound<'_, PyAny>, bool, Vec<String>)> {
     let found = py.detach(|| resolution(store.as_deref()));
     Ok((text_path(py, &found.path)?, found.exists, found.looked))
+}
+
+/// A lake that runs of this process log to. All runs of one lake share it, and with it one writer and its threads.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) lake: Lake,
+    strict: bool,
+    /// A forked child opens its own, so that what it starts has nothing to do with the runs of its parent.
+    process: u32,
+}
+
+/// Those that some run still holds. Locked only under the GIL and for a moment: a fork never copies it locked.
+static WRITTEN: Mutex<Vec<Weak<Written>>> = Mutex::new(Vec::new());
+
+impl Written {
+    /// The lake at `path`, made where there is none.
+    pub(crate) fn open(py: Python<'_>, path: &Path, strict: bool) -> PyResult<Arc<Self>> {
+        let mut options = LakeOptions::default();
+        options.create = true;
+        options.strict = strict;
+        // Opening reads one small file. It tells whether the lake that we know is still the one that stands there.
+        let lake = py.detach(|| options.open(path)).map_err(|error| from_engine(&error))?;
+        let process = process::id();
+        let mut known = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|written| written.strong_count() > 0);
+        let same = |written: &Arc<Self>| {
+            (written.strict, written.process) == (strict, process)
+                && written.lake.uuid() == lake.uuid()
+                && written.lake.path() == lake.path()
+        };
+        if let Some(written) = known.iter().filter_map(Weak::upgrade).find(same) {
+            return Ok(written);
+        }
+        let written = Arc::new(Self { lake, strict, process });
+        known.push(Arc::downgrade(&written));
+        Ok(written)
+    }
 }
 
 /// A lake that is open for reading. `runlake.Lake` is built on it.

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,13 +10,13 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString},
 };
-use runlake_engine::{LabelsId, LakeOptions, MetricId, Run, State};
+use runlake_engine::{LabelsId, MetricId, Run, State};
 use serde_json::{Map, Value};
 
 use crate::{
     convert::{self, StepTrouble},
     error::{Class, from_engine, warn},
-    lake::text_path,
+    lake::{Written, text_path},
     row::{self, Columns, Complaint, Row, shorten},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct PyRun {
     strict: bool,
     /// Held only under the GIL and never while code of Python runs, so nobody ever waits for it.
     writing: Mutex<Writing>,
+    /// Has the next run of this lake find it.
+    _written: Arc<Written>,
 }
 
 #[derive(Debug, Default)]
@@ -121,11 +123,9 @@ impl PyRun {
         let config = config.map(|config| convert::json_object("config", config)).transpose()?;
         let attributes =
             attributes.map(|all| convert::json_object("attributes", all)).transpose()?;
+        let written = Written::open(py, &store, strict)?;
         let start = || -> Result<Run, runlake_engine::Error> {
-            let mut options = LakeOptions::default();
-            options.create = true;
-            options.strict = strict;
-            let mut builder = options.open(&store)?.run(project);
+            let mut builder = written.lake.run(project);
             if let Some(id) = id {
                 builder = builder.id(id);
             }
@@ -159,7 +159,7 @@ impl PyRun {
             builder.start()
         };
         let run = py.detach(start).map_err(|error| from_engine(&error))?;
-        Ok(Self { run, strict, writing: Mutex::default() })
+        Ok(Self { run, strict, writing: Mutex::default(), _written: written })
     }
 
     /// Logs one row: any number of metrics at one step.

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import pathlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,3 +299,33 @@ def test_a_relative_store_is_found_from_where_the_process_started(store: Path, t
 def test_run_has_a_repr(store: Path) -> None:
     run = runlake.init("p", name="n", id="i")
     assert repr(run) == f"<runlake.Run 'n' id='i' project='p' store={str(store)!r}>"
+
+
+def test_runs_of_one_lake_share_a_writer_and_keep_to_themselves(store: Path, lake: Open) -> None:
+    first = runlake.init("p", id="first")
+    first.log({"x": 1.0})
+    first.finish()
+    second = runlake.init("p", id="second")
+    second.log({"x": 2.0})
+    first.log({"x": 3.0}, step=7)
+    second.log({"x": 4.0})
+    assert len(list((store / "log").iterdir())) == 1
+    assert (lake().run("first").state, lake().run("second").state) == ("finished", "running")
+    rows = "select run_id, step, value from points order by run_id, step"
+    assert lake().sql(rows).fetchall() == [("first", 0, 1.0), ("first", 7, 3.0), ("second", 0, 2.0), ("second", 1, 4.0)]
+    # A strict run hears of what the writer cannot keep, so it has one of its own.
+    second.finish()
+    strict = runlake.init("p", id="third", strict=True)
+    assert len(list((store / "log").iterdir())) == 2
+    strict.finish()
+
+
+def test_a_lake_that_took_the_place_of_another_is_not_taken_for_it(store: Path, lake: Open) -> None:
+    first = runlake.init("p", id="first")
+    first.finish()
+    shutil.rmtree(store)
+    second = runlake.init("p", id="second")
+    second.log({"x": 1.0})
+    assert [row["run_id"] for row in lake().runs().to_dicts()] == ["second"]
+    assert lake().sql("select value from points").fetchall() == [(1.0,)]
+    del first
