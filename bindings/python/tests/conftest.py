@@ -55,3 +55,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.005)
+
+
+def compact(store: Path) -> None:
+    """Takes in the logs of writers that ended."""
+    done = subprocess.run(
+        [sys.executable, "-m", "runlake", "compact", "--store", str(store)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
