@@ -58,11 +58,13 @@ lint: ## formatting, clippy, ruff, the types of the package
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml
 
-bench: ## what logging costs from Python
-	echo "[1/2] the package, into $(VENV)"
+bench: ## what logging and starting cost from Python
+	echo "[1/3] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
-	echo "[2/2] benches/python_log.py"
+	echo "[2/3] benches/python_log.py: a row, a few seconds"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
+	echo "[3/3] benches/python_start.py: import, init, a thousand short programs, a few minutes"
+	$(BIN)/python $(PACKAGE)/benches/python_start.py
 
 wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first time
 	echo "[1/2] tools"

@@ -1,4 +1,4 @@
-"""What logging costs from Python: `log`, `init`, `import`. Each answer is checked by reading it back.
+"""What a row costs from Python. What was logged is read back and checked.
 
     python benches/python_log.py [--check]
 
@@ -11,26 +11,20 @@ import argparse
 import contextlib
 import gc
 import io
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from table import Figure, percentile, show, verdict
+
 ROWS = 100_000
-STARTS = 200
-IMPORTS = 15
-
-
-def percentile(sorted_values: list[int], share: float) -> int:
-    return sorted_values[min(int(len(sorted_values) * share), len(sorted_values) - 1)]
+WARM_UP = 1_000
 
 
 def timed(call: Callable[[int], object], times: int) -> list[int]:
-    """Nanoseconds of each call, sorted; the cost of reading the clock is taken off."""
+    """Nanoseconds of each call; the cost of reading the clock is taken off."""
     clock = time.perf_counter_ns
     empty = sorted(-clock() + clock() for _ in range(10_000))[5_000]
     taken = []
@@ -40,24 +34,19 @@ def timed(call: Callable[[int], object], times: int) -> list[int]:
         call(n)
         taken.append(clock() - start - empty)
     gc.enable()
-    return sorted(taken)
+    return taken
 
 
-def show(what: str, taken: list[int], unit: float, name: str) -> None:
-    p50, p99 = percentile(taken, 0.5) / unit, percentile(taken, 0.99) / unit
-    print(f"{what:<44} p50 {p50:8.2f} {name}   p99 {p99:8.2f} {name}   max {taken[-1] / unit:10.1f} {name}")
-
-
-def log_rows(store: Path) -> dict[str, float]:
+def measure(store: Path) -> list[Figure]:
     import runlake
 
-    names = [f"train/metric{n}" for n in range(10)]
     values = [n + 0.5 for n in range(10)]
-    data = dict(zip(names, values, strict=True))
+    data = {f"train/metric{n}": value for n, value in enumerate(values)}
     kept: list[dict[str, float]] = []
-    run = runlake.init("bench", id="rows", store=store)
+    with contextlib.redirect_stderr(io.StringIO()):
+        run = runlake.init("bench", id="rows", store=store)
 
-    def literal(n: int) -> None:
+    def literal(_n: int) -> None:
         run.log(
             {
                 "train/metric0": 0.5,
@@ -74,91 +63,30 @@ def log_rows(store: Path) -> dict[str, float]:
         )
 
     ways: dict[str, Callable[[int], object]] = {
-        "log(dict of 10)": lambda _n: run.log(data),
-        "log(dict of 10, step=n)": lambda n: run.log(data, step=10 * ROWS + n),
-        "log of a dict made for the call": literal,
+        "run.log(dict of 10)": lambda _n: run.log(data),
+        "run.log(dict of 10, step=n)": lambda n: run.log(data, step=10 * ROWS + n),
+        "run.log of a dict made for the call": literal,
         "runlake.log(dict of 10)": lambda _n: runlake.log(data),
-        "log(dict of 10, labels=...)": lambda _n: run.log(data, labels={"rank": 0}),
+        "run.log(dict of 10, labels=...)": lambda _n: run.log(data, labels={"rank": 0}),
     }
-    floor = timed(lambda _n: kept.append(data.copy()), ROWS)
-    show("append a copied dict to a list (the floor)", floor, 1e3, "us")
+    figures = []
+
+    def add(what: str, taken: list[int], limit: float | None = None) -> None:
+        p99, most = percentile(taken, 0.99) / 1e3, max(taken) / 1e3
+        note = f"p99 {p99:.2f}, max {most:,.0f}"
+        figures.append(Figure(f"{what}, p50", percentile(taken, 0.5) / 1e3, "us", limit, note))
+
+    add("appending a copied dict to a list, the floor", timed(lambda _n: kept.append(data.copy()), ROWS))
     kept.clear()
-    found = {"floor": percentile(floor, 0.5)}
     for what, call in ways.items():
-        timed(call, 1000)
-        taken = timed(call, ROWS)
-        show(what, taken, 1e3, "us")
-        found[what] = percentile(taken, 0.5) / 1e3
-    run.finish()
-    rows = runlake.open(store).sql("select count(*), sum(value), count(distinct metric) from points_all").fetchall()
-    count = len(ways) * (ROWS + 1000) * 10
-    assert rows == [(count, count / 10 * sum(values), 10)], rows
-    return found
-
-
-def start_runs(store: Path) -> float:
-    """`init` of runs in a lake that has 1,000 of them and 20 dead writers."""
-    import runlake
-
+        timed(call, WARM_UP)
+        add(what, timed(call, ROWS), limit=2.0 if what == "run.log(dict of 10)" else None)
     with contextlib.redirect_stderr(io.StringIO()):
-        for _ in range(1000):
-            runlake.init("bench", store=store).finish()
-        for _ in range(20):
-            dead = "import os, runlake; runlake.init('bench').log({'x': 1.0}); os.kill(os.getpid(), 9)"
-            subprocess.run(
-                [sys.executable, "-c", dead],
-                env={**os.environ, "RUNLAKE_STORE": str(store)},
-                check=False,
-                stderr=subprocess.DEVNULL,
-            )
-        taken = []
-        for _ in range(STARTS):
-            start = time.perf_counter_ns()
-            run = runlake.init("bench", store=store)
-            taken.append(time.perf_counter_ns() - start)
-            run.log({"x": 1.0})
-            run.finish()
-    taken.sort()
-    show("init() with 1,000 runs and 20 dead writers", taken, 1e6, "ms")
-    lake = runlake.open(store)
-    assert lake.sql("select count(*) from runs where project = 'bench'").fetchall()[0][0] >= 1000 + 20 + STARTS
-    return percentile(taken, 0.99) / 1e6
-
-
-def first_start(directory: Path) -> float:
-    """`init` in a process of its own: in the lake that is there, and where there is none."""
-    source = (
-        "import sys, time, runlake\n"
-        "start = time.perf_counter_ns()\n"
-        "run = runlake.init('bench')\n"
-        "print(time.perf_counter_ns() - start)\n"
-    )
-
-    def start(store: Path) -> int:
-        done = subprocess.run(
-            [sys.executable, "-c", source],
-            env={**os.environ, "RUNLAKE_STORE": str(store)},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return int(done.stdout)
-
-    there = sorted(start(directory / "runs.lake") for _ in range(2 * IMPORTS))
-    show("first init() of a process", there, 1e6, "ms")
-    made = sorted(start(directory / f"new{n}.lake") for n in range(IMPORTS))
-    show("first init() where there is no lake", made, 1e6, "ms")
-    return percentile(made, 0.5) / 1e6
-
-
-def imports() -> float:
-    source = "import time; start = time.perf_counter_ns(); import runlake; print(time.perf_counter_ns() - start)"
-    taken = sorted(
-        int(subprocess.run([sys.executable, "-c", source], check=True, capture_output=True).stdout)
-        for _ in range(IMPORTS)
-    )
-    show("import runlake", taken, 1e6, "ms")
-    return statistics.median(taken) / 1e6
+        run.finish()
+    rows = runlake.open(store).sql("select count(*), sum(value), count(distinct metric) from points_all").fetchall()
+    count = len(ways) * (ROWS + WARM_UP) * 10
+    assert rows == [(count, count / 10 * sum(values), 10)], rows
+    return figures
 
 
 def main() -> int:
@@ -166,17 +94,9 @@ def main() -> int:
     arguments.add_argument("--check", action="store_true", help="fail where a limit is missed")
     check = arguments.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        found = {
-            "import runlake, ms": (imports(), 60.0),
-            "log(dict of 10), p50 us": (log_rows(directory / "rows.lake")["log(dict of 10)"], 2.0),
-            "init(), p99 ms": (start_runs(directory / "runs.lake"), 15.0),
-            "init() of a new lake, ms": (first_start(directory), 60.0),
-        }
-    missed = {what: (value, limit) for what, (value, limit) in found.items() if value > limit}
-    for what, (value, limit) in missed.items():
-        print(f"missed: {what}: {value:.2f}, limit {limit}")
-    return 1 if check and missed else 0
+        figures = measure(Path(folder) / "runs.lake")
+    show(f"A row of 10 floats, {ROWS:,} of each", figures)
+    return verdict(figures, check)
 
 
 if __name__ == "__main__":

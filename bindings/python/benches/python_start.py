@@ -1,0 +1,167 @@
+"""What it costs to start: `import`, `init`, a new lake, and a thousand short programs.
+
+    python benches/python_start.py [--check]
+
+With `--check` the exit code is 1 where a limit is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from table import Figure, percentile, show, verdict
+
+IMPORTS = 40
+RUNS = 1_000
+DEAD = 20
+STARTS = 200
+NEW = 40
+SHORT = 1_000
+POINTS = 20
+
+TIMED_INIT = """
+import time, runlake
+start = time.perf_counter_ns()
+run = runlake.init('bench')
+print(time.perf_counter_ns() - start)
+run.log({'x': 1.0})
+run.finish()
+"""
+
+SHORT_PROGRAM = f"""
+import runlake
+with runlake.init('bench') as run:
+    for step in range({POINTS}):
+        run.log({{'x': float(step)}})
+"""
+
+TIMED_OPEN = """
+import time, runlake
+start = time.perf_counter_ns()
+lake = runlake.open()
+found = lake.sql("select count(*) from points").fetchone()
+print(time.perf_counter_ns() - start, found[0])
+"""
+
+
+def run(source: str, store: Path, code: int = 0) -> str:
+    """Runs a program with the lake `store` and returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        env={**os.environ, "RUNLAKE_STORE": str(store)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+def run_all(source: str, stores: Iterable[Path]) -> None:
+    """Runs a program once for each store, as many at a time as there are cores."""
+    cores = os.cpu_count() or 1
+    waiting: list[subprocess.Popen[bytes]] = []
+    for store in stores:
+        if len(waiting) == cores:
+            assert waiting.pop(0).wait() == 0
+        waiting.append(
+            subprocess.Popen(
+                [sys.executable, "-c", source],
+                env={**os.environ, "RUNLAKE_STORE": str(store)},
+                stderr=subprocess.DEVNULL,
+            )
+        )
+    assert all(program.wait() == 0 for program in waiting)
+
+
+def imports(store: Path) -> Iterator[Figure]:
+    """How long a program takes that does nothing, one that only imports, and the import alone."""
+
+    def wall(source: str) -> float:
+        start = time.perf_counter_ns()
+        run(source, store)
+        return (time.perf_counter_ns() - start) / 1e6
+
+    timed = "import time; start = time.perf_counter_ns(); import runlake; print(time.perf_counter_ns() - start)"
+    bare, whole, alone = [], [], []
+    for _ in range(IMPORTS):
+        bare.append(wall("pass"))
+        whole.append(wall("import runlake"))
+        alone.append(float(run(timed, store)) / 1e6)
+    yield Figure("python -c pass, p50", percentile(bare, 0.5), "ms", note=f"p99 {percentile(bare, 0.99):.1f}")
+    note = f"p99 {percentile(whole, 0.99):.1f}"
+    yield Figure("python -c 'import runlake', p50", percentile(whole, 0.5), "ms", note=note)
+    note = f"p99 {percentile(alone, 0.99):.1f}"
+    yield Figure("import runlake, p50", percentile(alone, 0.5), "ms", 60, note)
+
+
+def starts(store: Path) -> Iterator[Figure]:
+    """`init` in a lake that has many runs and some writers that died."""
+    run(f"import runlake\nfor _ in range({RUNS}):\n    runlake.init('bench').finish()", store)
+    run("import runlake; raise SystemExit(runlake._native.cli_main(['runlake', 'compact']))", store)
+    for _ in range(DEAD):
+        run("import os, runlake; runlake.init('bench').log({'x': 1.0}); os.kill(os.getpid(), 9)", store, code=-9)
+    taken = [float(run(TIMED_INIT, store)) / 1e6 for _ in range(STARTS)]
+    # Nothing here lives long enough to take in the logs of the dead.
+    assert len(os.listdir(store / "log")) >= DEAD
+    note = f"p50 {percentile(taken, 0.5):.1f}, max {max(taken):.1f}"
+    yield Figure(f"init(), {RUNS:,} runs, {DEAD} dead writers, p99", percentile(taken, 0.99), "ms", 15, note)
+    again = f"""
+import time, runlake
+for _ in range({STARTS}):
+    start = time.perf_counter_ns()
+    run = runlake.init('bench')
+    print(time.perf_counter_ns() - start)
+    run.finish()
+"""
+    taken = [float(line) / 1e6 for line in run(again, store).split()[1:]]
+    note = f"p50 {percentile(taken, 0.5):.2f}, max {max(taken):.1f}"
+    yield Figure("init() again in the same process, p99", percentile(taken, 0.99), "ms", 15, note)
+
+
+def new_lakes(folder: Path) -> Iterator[Figure]:
+    taken = [float(run(TIMED_INIT, folder / f"new{n}.lake")) / 1e6 for n in range(NEW)]
+    note = f"p99 {percentile(taken, 0.99):.1f}"
+    yield Figure("init() where there is no lake, p50", percentile(taken, 0.5), "ms", 60, note)
+
+
+def many_short(store: Path) -> Iterator[Figure]:
+    """Programs that end after a moment: what they leave, and what the next reader pays for it."""
+    start = time.perf_counter()
+    run_all(SHORT_PROGRAM, [store] * SHORT)
+    each = (time.perf_counter() - start) / SHORT * 1e3
+    yield Figure(f"{SHORT:,} programs of {POINTS} points, each", each, "ms", note=f"{os.cpu_count()} at a time")
+    commits = len(list(store.glob("tables/*/_delta_log/*.json")))
+    yield Figure("commits that they leave, both tables", commits, "", 50)
+    writers = len(os.listdir(store / "log"))
+    yield Figure("writer folders that they leave", writers, "")
+    taken = []
+    for _ in range(5):
+        nanoseconds, count = run(TIMED_OPEN, store).split()
+        assert int(count) == SHORT * POINTS, count
+        taken.append(float(nanoseconds) / 1e6)
+    note = f"of 5: {', '.join(f'{time:.0f}' for time in taken)}"
+    yield Figure("open and count, the next reader, p50", percentile(taken, 0.5), "ms", 100, note)
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--check", action="store_true", help="fail where a limit is missed")
+    check = arguments.parse_args().check
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        figures = [*imports(folder / "none.lake"), *new_lakes(folder), *starts(folder / "runs.lake")]
+        figures += many_short(folder / "short.lake")
+    show("Starting", figures)
+    return verdict(figures, check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
