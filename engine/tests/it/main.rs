@@ -28,8 +28,13 @@ pub(crate) type Seen = (String, String, Option<String>, i64, u64);
 
 /// Every point of a snapshot, in the order of the scan.
 pub(crate) fn points(snapshot: &Snapshot) -> Vec<Seen> {
+    points_of(snapshot, &Filter::default())
+}
+
+/// The points of a snapshot that `filter` wants, in the order of the scan.
+pub(crate) fn points_of(snapshot: &Snapshot, filter: &Filter) -> Vec<Seen> {
     let mut seen = Vec::new();
-    for batch in snapshot.scan(&Filter::default()).unwrap() {
+    for batch in snapshot.scan(filter).unwrap() {
         let batch = batch.unwrap();
         let text = |column: usize, row: usize| {
             let column = batch.column(column).as_dictionary::<Int32Type>();
