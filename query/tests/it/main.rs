@@ -4,6 +4,7 @@
 mod edge;
 mod errors;
 mod history;
+mod live;
 mod points;
 mod pruning;
 mod runs;
