@@ -67,15 +67,7 @@ fn findings(
             "filesystem",
             vec![format!("{}, {} free", health.filesystem, number::bytes(health.free_bytes))],
         ),
-        (
-            "logs",
-            vec![if health.mapped {
-                "written through shared mappings: a row is safe from a kill once it is logged"
-                    .to_owned()
-            } else {
-                "written by system calls: a row is safe from a kill within 10 ms".to_owned()
-            }],
-        ),
+        ("logs", vec![logs(&health.filesystem, health.shared_mappings)]),
         ("locks", vec![works(health.locks).to_owned()]),
         ("hard links", vec![works(health.hard_links).to_owned()]),
         ("alive", or_none(health.alive.clone())),
@@ -122,6 +114,16 @@ fn findings(
     findings
 }
 
+/// How logs are written, and what that is worth on this filesystem.
+fn logs(filesystem: &str, shared_mappings: bool) -> String {
+    let worth = if shared_mappings {
+        "a row is safe from a kill once it is logged".to_owned()
+    } else {
+        format!("on {filesystem} that is not supported, and other hosts may miss rows")
+    };
+    format!("written through shared mappings: {worth}")
+}
+
 fn or_none(lines: Vec<String>) -> Vec<String> {
     if lines.is_empty() { vec!["none".to_owned()] } else { lines }
 }
@@ -138,6 +140,11 @@ fn advice(
     };
     if snapshot.map_or(true, |snapshot| !snapshot.problems().is_empty()) {
         advice.push(format!("something is damaged: {}", command("verify")));
+    }
+    if !health.shared_mappings {
+        advice.push(
+            "logs do not work on network filesystems yet: move the lake to a local disk".to_owned(),
+        );
     }
     if !health.hard_links {
         advice.push(
@@ -164,4 +171,21 @@ fn advice(
         advice.push(format!("look at {}", found.path.join("quarantine").display()));
     }
     advice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_logs_is_what_this_version_does() {
+        assert_eq!(
+            logs("ext4", true),
+            "written through shared mappings: a row is safe from a kill once it is logged"
+        );
+        assert_eq!(
+            logs("nfs", false),
+            "written through shared mappings: on nfs that is not supported, and other hosts may miss rows"
+        );
+    }
 }

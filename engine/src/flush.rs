@@ -26,6 +26,8 @@ use crate::{
     tail,
 };
 
+/// How old a folder is that its writer will not finish making: that takes milliseconds.
+const HALF_MADE_US: i64 = 3600 * 1_000_000;
 /// The most bytes of log that one commit takes in, which bounds the memory of a flush.
 const BYTES_AT_ONCE: u64 = 64 << 20;
 
@@ -72,6 +74,7 @@ impl Batch {
         }
         if !done.facts {
             self.facts.extend(found.facts);
+            self.facts.extend(found.dropped);
         }
         self.bytes += log::file_bytes(reader.header().blocks as usize) as u64;
         Ok(())
@@ -258,6 +261,7 @@ pub(crate) fn adopt(
 ) -> Result<Flushed> {
     let _turn = tables.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let mut flushed = Flushed::default();
+    remove_half_made(&tables.root, now_us)?;
     let all = writers(&tables.root)?;
     let total = all.len() as u64;
     let mut looked_at = 0;
@@ -284,11 +288,37 @@ pub(crate) fn adopt(
     }
 }
 
+/// Removes the folders of writers that were killed before they came to log anything.
+fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
+    let logs = root.join("log");
+    for name in disk::list(&logs)?.iter().filter(|name| disk::is_temporary(name)) {
+        let folder = logs.join(name);
+        match disk::modified_us(&folder) {
+            Ok(modified_us) if now_us.saturating_sub(modified_us) > HALF_MADE_US => {}
+            Err(error) if !error.is_not_found() => return Err(error),
+            // Its writer is about to give it its name, or has done so since the folder was listed.
+            _ => continue,
+        }
+        if let Taken::Held(_) | Taken::Gone = owner::lock(&folder, Hold::Exclusive)? {
+            owner::remove(&folder)?;
+        }
+    }
+    Ok(())
+}
+
 fn hold(id: String, folder: PathBuf, host: &Host) -> Result<Option<Orphan>> {
     if owner::liveness(&folder, host)? != Liveness::Dead {
         return Ok(None);
     }
-    let Taken::Held(lock) = owner::lock(&folder, Hold::Exclusive)? else { return Ok(None) };
+    let lock = match owner::lock(&folder, Hold::Exclusive)? {
+        Taken::Held(lock) => lock,
+        Taken::Busy => return Ok(None),
+        Taken::Gone => {
+            // An adopter was killed between its last two steps.
+            disk::remove_empty_dir(&folder)?;
+            return Ok(None);
+        }
+    };
     let mut numbers: Vec<u64> =
         disk::list(&folder)?.iter().filter_map(|name| log::file_number(name)).collect();
     numbers.sort_unstable();

@@ -24,7 +24,7 @@ use crate::{
         run_key,
         writer::{NotKept, Writer},
     },
-    names::Names,
+    names::{Names, RunName},
     os::{self, Host},
     process::PerProcess,
     run::WeakRun,
@@ -138,8 +138,9 @@ pub struct Health {
     pub free_bytes: u64,
     /// Whether a file can have two names, which commits rest on.
     pub hard_links: bool,
-    /// Whether logs are written through shared mappings.
-    pub mapped: bool,
+    /// Whether all hosts see at once what one stores through a shared mapping, as logs are written. Not so on network
+    /// filesystems, where a lake should not stand.
+    pub shared_mappings: bool,
     /// Whether locks keep others out.
     pub locks: bool,
     /// Writers that live, each as "host, process id".
@@ -260,7 +261,7 @@ impl Lake {
             filesystem: filesystem.to_owned(),
             free_bytes,
             hard_links: core.features.probe.hard_links,
-            mapped: core.features.probe.shared_mappings,
+            shared_mappings: features::shares_mappings(filesystem),
             locks: core.features.probe.locks,
             alive,
             elsewhere,
@@ -388,9 +389,16 @@ impl Core {
         Err(NotKept::Retired)
     }
 
-    /// True where rows of this process wait in memory for the disk.
-    pub(crate) fn has_spill(&self) -> bool {
-        self.process().writer.load_full().is_some_and(|writer| writer.has_spill())
+    /// True where rows of this process stand where only a flush makes them durable.
+    pub(crate) fn is_stranded(&self) -> bool {
+        self.process().writer.load_full().is_some_and(|writer| writer.is_stranded())
+    }
+
+    /// Counts rows of a run that were not kept, so that the writer says so.
+    pub(crate) fn count_dropped(&self, run: &RunName, rows: u64) {
+        if let Some(writer) = self.process().writer.load_full() {
+            writer.count_dropped(run_key(&run.project, &run.run_id), rows);
+        }
     }
 
     pub(crate) fn flush_writer(&self, writer: &Writer) -> Result<Flushed> {

@@ -45,7 +45,7 @@ pub(crate) fn tail_word(published: usize) -> u64 {
 /// How many bytes of a block are published, by its tail word; `None` where no writer stores such a word.
 pub(crate) fn tail_bytes(word: u64) -> Option<usize> {
     let (once, again) = (word & u64::from(u32::MAX), (word & !SEALED) >> 32);
-    (once == again && once.is_multiple_of(8)).then_some(once as usize)
+    usize::try_from(once).ok().filter(|_| once == again && once.is_multiple_of(8))
 }
 
 /// The id that stands for "no labels".
@@ -75,4 +75,11 @@ pub(crate) fn blocks_start(blocks: usize) -> usize {
 /// The bytes of a file of `blocks` blocks.
 pub(crate) fn file_bytes(blocks: usize) -> usize {
     blocks_start(blocks) + blocks * BLOCK_BYTES
+}
+
+/// The blocks of the largest file that takes at most so many bytes.
+pub(crate) fn blocks_within(bytes: u64) -> u32 {
+    // What the padding of the tail table may take is left out of the division.
+    let blocks = bytes.saturating_sub(2 * HEADER_BYTES as u64) / (BLOCK_BYTES + TAIL_STRIDE) as u64;
+    u32::try_from(blocks).unwrap_or(u32::MAX)
 }

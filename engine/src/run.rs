@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, FactKind, Lake, Result, State,
-    log::{NO_LABELS, frame::Frame, writer::NotKept},
+    log::{NO_LABELS, frame::Frame, run_key, writer::NotKept},
     names::{LabelsId, MetricId, RunName},
     os,
     runs::name_of,
@@ -196,7 +196,6 @@ struct Counters {
     rows: AtomicU64,
     points: AtomicU64,
     dropped_rows: AtomicU64,
-    dropped_said: AtomicU64,
 }
 
 /// What one process logged to one run.
@@ -389,7 +388,7 @@ impl Run {
         if let Some(code) = exit_code {
             self.attribute("exit_code", Some(code.into()))?;
         }
-        self.say_dropped();
+        self.say_dropped()?;
         // ORDERING: Relaxed, the flag stands alone.
         self.inner.is_open.store(false, Ordering::Relaxed);
         self.say_state(state)?;
@@ -397,7 +396,7 @@ impl Run {
         if let Err(error) = self.sync() {
             tracing::warn!(%error, run = self.id(), "the end of a run is not durable yet");
         }
-        if stats.points >= FLUSH_AT_FINISH_POINTS || self.inner.lake.core().has_spill() {
+        if stats.points >= FLUSH_AT_FINISH_POINTS || self.inner.lake.core().is_stranded() {
             // What cannot be flushed stays in the log, which readers read and others adopt.
             if let Err(error) = self.inner.lake.flush() {
                 tracing::warn!(%error, run = self.id(), "the end of a run is not flushed");
@@ -415,6 +414,13 @@ impl Run {
             points: counters.points.load(Ordering::Relaxed),
             dropped_rows: counters.dropped_rows.load(Ordering::Relaxed),
         }
+    }
+
+    /// How many rows this process could not keep of the run so far. As cheap as it looks: to be asked between rows, so
+    /// that a trainer hears of it while it trains.
+    pub fn dropped_rows(&self) -> u64 {
+        // ORDERING: Relaxed, the number stands alone.
+        self.inner.counters.dropped_rows.load(Ordering::Relaxed)
     }
 
     /// The first of `count` steps: those asked for, or those that come next.
@@ -451,6 +457,7 @@ impl Run {
             }
             Err(error) => {
                 counters.dropped_rows.fetch_add(rows, Ordering::Relaxed);
+                self.inner.lake.core().count_dropped(&self.inner.name, rows);
                 self.refuse(error)
             }
         }
@@ -520,17 +527,13 @@ impl Run {
         self.inner.is_open.load(Ordering::Relaxed)
     }
 
-    /// Says how many rows could not be kept, where that is new.
-    pub(crate) fn say_dropped(&self) {
-        let counters = &self.inner.counters;
-        let dropped = counters.dropped_rows.load(Ordering::Relaxed);
-        // ORDERING: Relaxed, a counter.
-        if dropped > counters.dropped_said.swap(dropped, Ordering::Relaxed)
-            && let Ok(writer) = self.inner.lake.core().writer()
-            && let Err(error) =
-                self.fact(&FactKind::Dropped, &writer.id.to_string(), Some(dropped.into()))
-        {
-            tracing::warn!(%error, run = self.id(), dropped, "rows were dropped");
+    /// Says how many rows this process's writer could not keep, if any. Until the end of a run the headers of its log
+    /// files say it.
+    fn say_dropped(&self) -> Result<()> {
+        let writer = self.inner.lake.core().writer()?;
+        match writer.dropped_rows(run_key(self.project(), self.id())) {
+            0 => Ok(()),
+            rows => self.fact(&FactKind::Dropped, &writer.id.to_string(), Some(rows.into())),
         }
     }
 

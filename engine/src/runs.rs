@@ -150,7 +150,12 @@ impl<'a> Folding<'a> {
 
     fn take(&mut self, fact: &'a Fact) {
         let newest = self.newest.entry((&fact.kind, &fact.key)).or_insert(fact);
-        if newest.cmp_age(fact).is_lt() {
+        // A count only grows, and the header of a log file says it without a clock of its own.
+        let newer = match fact.kind {
+            FactKind::Dropped => count(newest) < count(fact),
+            _ => newest.cmp_age(fact).is_lt(),
+        };
+        if newer {
             *newest = fact;
         }
         if fact.kind == FactKind::Launch {
@@ -192,7 +197,7 @@ impl<'a> Folding<'a> {
                 FactKind::Config => drop(config.insert(fact.key.to_string(), value)),
                 FactKind::Summary => drop(summary.insert(fact.key.to_string(), value)),
                 FactKind::Tag => tags.push(fact.key.to_string()),
-                FactKind::Dropped => dropped_rows += value.as_u64().unwrap_or(0),
+                FactKind::Dropped => dropped_rows += count(fact),
                 FactKind::State => states.push((fact, value)),
                 FactKind::Run | FactKind::Launch | FactKind::Other(_) => {}
             }
@@ -229,6 +234,11 @@ impl<'a> Folding<'a> {
             launches: launches.iter().map(|launch| Arc::clone(&launch.key)).collect(),
         }
     }
+}
+
+/// The number that a fact says; 0 where it says none.
+fn count(fact: &Fact) -> u64 {
+    fact.value.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// What became of a run, given the last word of each of its writers: it runs while one that said so lives; else the

@@ -30,6 +30,8 @@ struct FileTail {
     /// parts grows with the logarithm of the reads.
     points: Vec<Arc<Points>>,
     facts: Arc<Vec<Fact>>,
+    /// How many rows its writer could not keep, as it says now.
+    dropped: Vec<Fact>,
 }
 
 /// The tail at one moment, with the catalog that it continues.
@@ -90,8 +92,10 @@ impl TailCache {
             if !passed(&view.points_table, &key) {
                 view.points.extend(file.points.iter().cloned());
             }
-            if !passed(&view.facts_table, &key) && !file.facts.is_empty() {
-                view.facts.push(Arc::clone(&file.facts));
+            if !passed(&view.facts_table, &key) {
+                let dropped = (!file.dropped.is_empty()).then(|| Arc::new(file.dropped.clone()));
+                let said = (!file.facts.is_empty()).then(|| Arc::clone(&file.facts));
+                view.facts.extend(said.into_iter().chain(dropped));
             }
             view.heartbeats.insert(key.0, file.reader.heartbeat());
         }
@@ -129,11 +133,12 @@ impl TailCache {
 impl FileTail {
     fn new(reader: LogReader, host: &Host) -> Self {
         let tails = trust(&reader, host);
-        Self { reader, tails, points: Vec::new(), facts: Arc::default() }
+        Self { reader, tails, points: Vec::new(), facts: Arc::default(), dropped: Vec::new() }
     }
 
     fn read(&mut self) -> Result<()> {
         let found = self.reader.read(self.tails)?;
+        self.dropped = found.dropped;
         if !found.facts.is_empty() {
             Arc::make_mut(&mut self.facts).extend(found.facts);
         }

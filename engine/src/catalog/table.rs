@@ -70,6 +70,10 @@ impl Table {
     /// Makes durable what `load` has seen. Whoever removes something because of another process's commit calls this
     /// first: that commit may be visible a moment before it would survive a power cut.
     pub(crate) fn sync(&self) -> Result<()> {
+        // A table without commits has no folder for them either.
+        if lock(&self.cached).version.is_none() {
+            return Ok(());
+        }
         disk::sync_dir(&self.log)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use super::Core;
 use crate::{Error, Result, log::writer::Writer, os};
 
-/// How often the sync thread looks after the writer: heartbeat, next file, a disk that was full.
+/// How often the sync thread looks after the writer: heartbeat, dropped rows, next file, a disk that was full.
 const TEND_EVERY: Duration = Duration::from_millis(100);
 /// How often the flush thread looks whether the log is due.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -129,6 +129,8 @@ impl Drop for Background {
 )]
 fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
     let mut last = Instant::now();
+    // What the last sync failed with: said once, however often it fails.
+    let mut failed = None;
     loop {
         let goes_on =
             bell.wait(TEND_EVERY.min(every), |asked| asked.syncs_wanted > asked.syncs_done);
@@ -138,10 +140,14 @@ fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
         if due || last.elapsed() >= every || !goes_on {
             last = Instant::now();
             let result = writer.sync();
+            let before =
+                std::mem::replace(&mut failed, result.err().map(|error| error.to_string()));
             let mut state = bell.lock();
-            if let Err(error) = result {
-                tracing::warn!(%error, "the log is not durable; rows go on into a new file");
-                state.sync_failed = Some((asked, error.to_string()));
+            if let Some(error) = &failed {
+                if before.as_ref() != Some(error) {
+                    tracing::warn!(%error, "the log is not durable");
+                }
+                state.sync_failed = Some((asked, error.clone()));
             }
             state.syncs_done = asked;
             drop(state);
@@ -168,7 +174,7 @@ fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
             now_us.saturating_sub(created) / 1000 >= core.options.flush_after_ms.cast_signed()
         };
         let due = writer.tail_bytes() >= core.options.flush_after_bytes
-            || writer.has_spill()
+            || writer.is_stranded()
             || writer.oldest_us().is_some_and(aged);
         if due && let Err(error) = core.flush_writer(writer) {
             // The rows stay in the log; a disk that is full now may have room later.

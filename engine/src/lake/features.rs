@@ -126,8 +126,13 @@ pub(crate) fn probe(root: &Path) -> Result<Probe> {
     Ok(Probe {
         filesystem: filesystem.to_owned(),
         hard_links: links.is_ok(),
-        // Network filesystems map files, but hosts do not see each other's stores in time.
-        shared_mappings: !matches!(filesystem, "nfs" | "smb" | "fuse" | "lustre" | "ceph" | "gpfs"),
+        shared_mappings: shares_mappings(filesystem),
         locks,
     })
+}
+
+/// Whether all hosts see at once what one stores through a mapping. Network filesystems map files too, but their hosts
+/// do not see each other's stores in time.
+pub(crate) fn shares_mappings(filesystem: &str) -> bool {
+    !matches!(filesystem, "nfs" | "smb" | "fuse" | "lustre" | "ceph" | "gpfs")
 }

@@ -7,14 +7,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use super::{
     file_bytes, file_name,
     frame::Space,
-    header::{HEARTBEAT_OFFSET, Header, LAST_STEPS, LAST_STEPS_OFFSET},
+    header::{HEARTBEAT_OFFSET, Header, PLACE_BYTES, PLACES, PLACES_OFFSET},
     memory::{Block, Memory},
 };
 use crate::{disk, names::IDS_MAX, os};
@@ -30,12 +30,13 @@ pub(crate) struct LogFile {
     file: Option<File>,
     memory: Arc<Memory>,
     defined: [Defined; 3],
+    places: Places,
     /// Held while a name is defined, so that each is defined once.
     pub(crate) defining: Mutex<()>,
     synced: AtomicU64,
-    /// Set once the system failed to make the file durable: its pages may be marked clean, so that a second try would
-    /// succeed without having written anything.
-    poisoned: AtomicBool,
+    /// What the system said when it failed to make the file durable. Its pages may be marked clean since, so that a
+    /// second try would succeed without having written anything.
+    poisoned: OnceLock<(io::ErrorKind, String)>,
 }
 
 impl LogFile {
@@ -71,9 +72,10 @@ impl LogFile {
             file,
             memory: Arc::new(memory),
             defined: [Defined::default(), Defined::default(), Defined::default()],
+            places: Places::default(),
             defining: Mutex::new(()),
             synced: AtomicU64::new(0),
-            poisoned: AtomicBool::new(false),
+            poisoned: OnceLock::new(),
         }
     }
 
@@ -174,8 +176,8 @@ impl LogFile {
     /// Keeps the highest step that a run reached, where the run has a place in the header.
     #[inline]
     pub(crate) fn reach(&self, run: u32, step: i64) {
-        if (run as usize) < LAST_STEPS {
-            let word = self.memory.signed_word(LAST_STEPS_OFFSET + run as usize * 16 + 8);
+        if let Some(place) = self.places.of(run) {
+            let word = self.memory.signed_word(PLACES_OFFSET + place * PLACE_BYTES + 8);
             // ORDERING: Relaxed, a hint for a later resume; the row itself is what counts. The load spares the
             // read-modify-write on the common path of a second metric row at one step.
             if word.load(Ordering::Relaxed) < step {
@@ -185,13 +187,34 @@ impl LogFile {
     }
 
     /// Gives a run its place in the header, where one is left. Called under `defining`.
-    pub(crate) fn place_run(&self, run: u32, key: u64, last_step: Option<i64>) {
-        if (run as usize) < LAST_STEPS {
-            let at = LAST_STEPS_OFFSET + run as usize * 16;
+    pub(crate) fn place_run(&self, run: u32, key: u64) {
+        let Some((place, known)) = self.place_of(key) else { return };
+        if !known {
+            let at = PLACES_OFFSET + place * PLACE_BYTES;
             // ORDERING: Relaxed for the step, then Release for the key: who sees the key sees a step that was set.
-            self.memory.signed_word(at + 8).store(last_step.unwrap_or(i64::MIN), Ordering::Relaxed);
+            self.memory.signed_word(at + 8).store(i64::MIN, Ordering::Relaxed);
             self.memory.word(at).store(key, Ordering::Release);
         }
+        self.places.set(run, place);
+    }
+
+    /// The place of the run with this key, and true; or the first that is nobody's, and false.
+    fn place_of(&self, key: u64) -> Option<(usize, bool)> {
+        (0..PLACES).find_map(|place| {
+            // ORDERING: Relaxed: keys are stored under `defining`, and who counts rows of a run only misses a place
+            // that another thread is about to give it.
+            let there =
+                self.memory.word(PLACES_OFFSET + place * PLACE_BYTES).load(Ordering::Relaxed);
+            (there == key || there == 0).then_some((place, there == key))
+        })
+    }
+
+    /// Says how many rows of a run could not be kept; false where the run has no place in the header.
+    pub(crate) fn say_dropped(&self, key: u64, rows: u64) -> bool {
+        let Some((place, true)) = self.place_of(key) else { return false };
+        // ORDERING: Relaxed, a lone number.
+        self.memory.word(PLACES_OFFSET + place * PLACE_BYTES + 16).store(rows, Ordering::Relaxed);
+        true
     }
 
     /// Says that the writer lives.
@@ -200,7 +223,8 @@ impl LogFile {
         self.memory.signed_word(HEARTBEAT_OFFSET).store(now_us, Ordering::Relaxed);
     }
 
-    /// Makes everything durable that was published before the call. Does nothing where nothing is new.
+    /// Makes everything durable that was published before the call. Does nothing where nothing is new. After a failure
+    /// every call fails, with the same words, while there are rows that no successful sync came after.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Err(io::Error::new(
@@ -213,22 +237,22 @@ impl LogFile {
         if self.synced.load(Ordering::Relaxed) == published {
             return Ok(());
         }
-        match os::sync_data(file) {
-            Ok(()) => {
-                self.synced.store(published, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) => {
-                // ORDERING: Relaxed, a flag that is looked at between rows; no data hangs on it.
-                self.poisoned.store(true, Ordering::Relaxed);
-                Err(error)
-            }
-        }
+        let (kind, said) = match self.poisoned.get() {
+            Some(poisoned) => poisoned,
+            None => match os::sync_data(file) {
+                Ok(()) => {
+                    self.synced.store(published, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) => self.poisoned.get_or_init(|| (error.kind(), error.to_string())),
+            },
+        };
+        Err(io::Error::new(*kind, said.as_str()))
     }
 
     /// True once a sync failed: rows go on into a new file.
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Relaxed)
+        self.poisoned.get().is_some()
     }
 }
 
@@ -264,5 +288,98 @@ impl Defined {
             // ORDERING: Release pairs with the Acquire in `has`.
             chunk[id % CHUNK_IDS / 64].fetch_or(1 << (id % 64), Ordering::Release);
         }
+    }
+}
+
+/// Which place in the header each run has, read without a lock.
+#[derive(Debug)]
+struct Places(Box<[OnceLock<Box<[AtomicU8; CHUNK_IDS]>>]>);
+
+// A place and the absence of one fit a byte.
+const _: () = assert!(PLACES < u8::MAX as usize);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self((0..CHUNKS).map(|_| OnceLock::new()).collect())
+    }
+}
+
+impl Places {
+    /// The place of a run, where it has one.
+    #[inline]
+    fn of(&self, run: u32) -> Option<usize> {
+        let chunk = self.0.get(run as usize / CHUNK_IDS)?.get()?;
+        // ORDERING: Relaxed: a place is set before its run counts as defined, and `Defined` orders that.
+        let place = chunk[run as usize % CHUNK_IDS].load(Ordering::Relaxed);
+        usize::from(place).checked_sub(1)
+    }
+
+    fn set(&self, run: u32, place: usize) {
+        if let Some(chunk) = self.0.get(run as usize / CHUNK_IDS) {
+            let chunk = chunk.get_or_init(|| Box::new([const { AtomicU8::new(0) }; CHUNK_IDS]));
+            // ORDERING: Relaxed, as in `of`.
+            chunk[run as usize % CHUNK_IDS].store(place as u8 + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::header::{self, LastStep, Mode};
+
+    fn file(folder: &Path) -> LogFile {
+        let header = Header {
+            blocks: 4,
+            salt: 7,
+            mode: Mode::Mapped,
+            number: 1,
+            created_us: 0,
+            file: uuid::Uuid::nil(),
+            writer: uuid::Uuid::nil(),
+            boot_id: String::new(),
+        };
+        LogFile::create(folder, header).unwrap()
+    }
+
+    #[test]
+    fn a_sync_that_failed_once_never_passes_for_one_that_succeeded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = file(folder.path());
+        let mut block = log.claim(1).unwrap();
+        block.append(16, |bytes| bytes.fill(1)).unwrap();
+        log.sync().unwrap();
+        block.append(16, |bytes| bytes.fill(2)).unwrap();
+        // A device that cannot be synced stands in for a disk that fails.
+        let sound = log.file.replace(disk::open(Path::new("/dev/zero")).unwrap());
+        let first = log.sync().unwrap_err().to_string();
+        log.file = sound;
+        assert!(log.is_poisoned());
+        assert_eq!(log.sync().unwrap_err().to_string(), first);
+    }
+
+    #[test]
+    fn a_header_tells_the_last_steps_of_as_many_runs_as_have_places_whatever_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = file(folder.path());
+        let head = || disk::read(&log.path).unwrap()[..super::super::HEADER_BYTES].to_vec();
+        let numbers = (0..PLACES as u32).map(|at| at * 1000);
+        for (key, run) in (1..).zip(numbers) {
+            assert_eq!(header::last_step(&head(), key), LastStep::None);
+            log.place_run(run, key);
+            assert_eq!(header::last_step(&head(), key), LastStep::None);
+            log.reach(run, 7);
+            log.reach(run, 5);
+            assert_eq!(header::last_step(&head(), key), LastStep::Reached(7));
+        }
+        // The same run in another launch shares the place; a run too many has none.
+        log.place_run(1, 1);
+        log.reach(1, 8);
+        assert_eq!(header::last_step(&head(), 1), LastStep::Reached(8));
+        log.place_run(2, 1_000_000);
+        log.reach(2, 9);
+        assert_eq!(header::last_step(&head(), 1_000_000), LastStep::Unknown);
+        assert!(log.say_dropped(2, 3) && !log.say_dropped(1_000_000, 1));
+        assert_eq!(header::places(&head()).map(|place| place.dropped).sum::<u64>(), 3);
     }
 }

@@ -5,7 +5,7 @@
 //! 24   number u64              32  created i64 (us)  40  file uuid (16)  56  writer uuid (16)
 //! 72   boot id (36, ASCII)     108 0 u32            112 CRC32C of 0..112
 //! 128  claim u64: blocks claimed, bit 63 sealed     192 heartbeat i64 (us)
-//! 256  240 x | run key u64 | last step i64 |        key 0: unused
+//! 256  160 x | run key u64 | last step i64 | dropped rows u64 |      key 0: unused
 //! ```
 #![deny(clippy::indexing_slicing)]
 
@@ -15,10 +15,11 @@ use super::HEADER_BYTES;
 pub(crate) const CLAIM_OFFSET: usize = 128;
 /// Where the time of the last heartbeat stands.
 pub(crate) const HEARTBEAT_OFFSET: usize = 192;
-/// Where the last steps of the file's runs stand.
-pub(crate) const LAST_STEPS_OFFSET: usize = 256;
+/// Where the places of the file's runs stand, and the bytes of each.
+pub(crate) const PLACES_OFFSET: usize = 256;
+pub(crate) const PLACE_BYTES: usize = 24;
 /// How many runs have a place there; a file with more is read whole to learn the last step of the others.
-pub(crate) const LAST_STEPS: usize = (HEADER_BYTES - LAST_STEPS_OFFSET) / 16;
+pub(crate) const PLACES: usize = (HEADER_BYTES - PLACES_OFFSET) / PLACE_BYTES;
 /// The bytes that the checksum covers, and where it stands.
 const FIXED: usize = 112;
 const MAGIC: [u8; 8] = *b"RUNLAKE\n";
@@ -117,10 +118,36 @@ impl Header {
     }
 }
 
-/// Names a run in the table of last steps. Two runs that share a key only make a step-less row start later.
+/// Names a run in the header. Two runs that share a key only make a step-less row start later.
 pub(crate) fn run_key(project: &str, run_id: &str) -> u64 {
     let (high, low) = (crc32c::crc32c(project.as_bytes()), crc32c::crc32c(run_id.as_bytes()));
     (u64::from(high) << 32 | u64::from(low)).max(1)
+}
+
+/// What a header says of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunPlace {
+    /// The run; 0 where the place is nobody's.
+    pub(crate) key: u64,
+    /// The highest step that it reached in the file.
+    pub(crate) last_step: Option<i64>,
+    /// How many of its rows the writer could not keep, by the time at which this was its newest file with the run.
+    pub(crate) dropped: u64,
+}
+
+/// The places of the runs, in the order in which they were given.
+pub(crate) fn places(header: &[u8]) -> impl Iterator<Item = RunPlace> {
+    let places = header.get(PLACES_OFFSET..HEADER_BYTES).unwrap_or_default();
+    places.as_chunks::<PLACE_BYTES>().0.iter().map(|place| {
+        let word = |at: usize| {
+            place
+                .get(at..)
+                .and_then(<[u8]>::first_chunk)
+                .map_or(0, |&word| u64::from_le_bytes(word))
+        };
+        let step = Some(word(8).cast_signed()).filter(|&step| step != i64::MIN);
+        RunPlace { key: word(0), last_step: step, dropped: word(16) }
+    })
 }
 
 /// What a header tells of the last step of a run.
@@ -136,15 +163,13 @@ pub(crate) enum LastStep {
 
 /// The last step of the run with this key, as the header of a log file tells it.
 pub(crate) fn last_step(header: &[u8], key: u64) -> LastStep {
-    let slots = header.get(LAST_STEPS_OFFSET..HEADER_BYTES).unwrap_or_default().as_chunks::<16>().0;
-    let keys = |slot: &[u8; 16]| slot.first_chunk().map_or(0, |&key| u64::from_le_bytes(key));
-    match slots.iter().find(|slot| keys(slot) == key) {
-        Some(slot) => match slot.last_chunk().map_or(i64::MIN, |&step| i64::from_le_bytes(step)) {
-            i64::MIN => LastStep::None,
-            step => LastStep::Reached(step),
-        },
-        None if slots.iter().all(|slot| keys(slot) != 0) => LastStep::Unknown,
-        None => LastStep::None,
+    // Places are given from the first one on.
+    match places(header).find(|place| place.key == key || place.key == 0) {
+        Some(place) if place.key == key => {
+            place.last_step.map_or(LastStep::None, LastStep::Reached)
+        }
+        Some(_) => LastStep::None,
+        None => LastStep::Unknown,
     }
 }
 

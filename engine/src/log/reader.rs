@@ -17,7 +17,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     BLOCK_BYTES, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
     frame::{self, Next, Read, Space},
-    header::{self, HEARTBEAT_OFFSET, Header, LastStep},
+    header::{
+        self, HEARTBEAT_OFFSET, Header, LastStep, PLACE_BYTES, PLACES_OFFSET, RunPlace, run_key,
+    },
     tail_bytes,
 };
 use crate::{Error, Fact, FactKind, Points, Result, SeriesIndex, SeriesKey, disk};
@@ -31,6 +33,8 @@ pub(crate) struct LogReader {
     writer: Arc<str>,
     /// For each block, how many of its bytes were read.
     consumed: Vec<usize>,
+    /// For each block whose tail word is not to be believed, how it was when it was last read.
+    looks: Vec<Option<Look>>,
     /// Blocks whose tail word makes no sense: only checksums tell what is in them.
     astray: FxHashSet<usize>,
     /// A frame was passed over because it uses a name that is not defined. Said once: a lost name may concern every
@@ -38,7 +42,17 @@ pub(crate) struct LogReader {
     nameless: bool,
     names: Names,
     heartbeat: i64,
+    /// The places of runs in the header, as of the last read.
+    places: Vec<RunPlace>,
     problems: Vec<Error>,
+}
+
+/// A look at a block whose tail word is not to be believed. Nothing is read again before the word changes.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    word: u64,
+    /// How many blocks belong together.
+    blocks: usize,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +79,9 @@ pub(crate) struct Found {
     pub(crate) points: Points,
     /// Facts.
     pub(crate) facts: Vec<Fact>,
+    /// How many rows the writer could not keep, one fact for each run of the file. Not only what is new: all of it, as
+    /// the header says it now.
+    pub(crate) dropped: Vec<Fact>,
     index: SeriesIndex,
     series: FxHashMap<(u32, u32, u32), u32>,
 }
@@ -108,11 +125,13 @@ impl LogReader {
             source,
             writer: header.writer.to_string().into(),
             consumed: vec![0; header.blocks as usize],
+            looks: vec![None; header.blocks as usize],
             astray: FxHashSet::default(),
             nameless: false,
             header,
             names: Names::default(),
             heartbeat: 0,
+            places: Vec::new(),
             problems: Vec::new(),
         })
     }
@@ -168,7 +187,31 @@ impl LogReader {
             }
             offset += len;
         }
+        found.dropped = self.dropped();
         Ok(found)
+    }
+
+    /// What the header says of rows that were not kept.
+    fn dropped(&self) -> Vec<Fact> {
+        let places = (0..).zip(&self.places).filter(|(_, place)| place.dropped > 0);
+        let fact = |(at, place): (u64, &RunPlace)| {
+            let mut runs = self.names.runs.values();
+            let [project, run_id, launch] =
+                runs.find(|[project, run_id, _]| run_key(project, run_id) == place.key)?;
+            let offset = PLACES_OFFSET as u64 + at * PLACE_BYTES as u64;
+            Some(Fact {
+                project: Arc::clone(project),
+                run_id: Arc::clone(run_id),
+                kind: FactKind::Dropped,
+                key: Arc::clone(&self.writer),
+                value: Some(place.dropped.to_string().into()),
+                launch: Arc::clone(launch),
+                hlc: self.heartbeat.max(self.header.created_us),
+                writer: Arc::clone(&self.writer),
+                position: (self.header.number << 32 | offset).cast_signed(),
+            })
+        };
+        places.filter_map(fact).collect()
     }
 
     /// Adds what a frame says to `found`; false where it uses a name that is not known.
@@ -229,17 +272,19 @@ impl LogReader {
             .get(HEARTBEAT_OFFSET..)
             .and_then(<[u8]>::first_chunk)
             .map_or(0, |&beat| i64::from_le_bytes(beat));
+        self.places = header::places(&head).take_while(|place| place.key != 0).collect();
         let mut spans = Vec::new();
         let mut block = 0;
         while block < blocks {
             let room = (blocks - block) * BLOCK_BYTES;
             let from = self.consumed[block];
             let sane = |tail: &usize| (from..=room).contains(tail);
-            let mut tail = Self::tail(&head, block).filter(sane);
+            let word = Self::word(&head, block);
+            let mut tail = tail_bytes(word).filter(sane);
             if tail.is_none() && tails == Tails::Exact && !self.astray.contains(&block) {
                 // A word that makes no sense may be a torn read: ask again before calling it corrupt.
                 let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
-                tail = Self::tail(&head, block).filter(sane);
+                tail = tail_bytes(Self::word(&head, block)).filter(sane);
                 if tail.is_none() {
                     let at = (HEADER_BYTES + block * TAIL_STRIDE) as u64;
                     self.problems.push(Error::corrupt(
@@ -251,30 +296,43 @@ impl LogReader {
                 }
             }
             let start = (blocks_start(blocks) + block * BLOCK_BYTES) as u64;
-            let limit = match (tails, tail) {
-                (Tails::Exact, Some(tail)) => tail,
-                _ => self.frame_room(from, start)?.min(room),
+            let look = self.looks[block];
+            if let Some(look) = look
+                && look.word == word
+            {
+                block += look.blocks;
+                continue;
+            }
+            let limit = match tail {
+                // A word that has changed since the last look is the word of a writer that lives.
+                Some(tail) if tails == Tails::Exact || look.is_some() => tail,
+                _ => self.extent(start)?.max(tail.unwrap_or(0)).min(room),
             };
+            // A frame that is larger than a block has taken the blocks behind it too.
+            let together = limit.div_ceil(BLOCK_BYTES).max(1);
+            if tails == Tails::Unknown || tail.is_none() {
+                self.looks[block] = Some(Look { word, blocks: together });
+            }
             if limit > from {
                 let published = tail.map_or(0, |tail| tail - from);
-                self.fetch_block(start + from as u64, limit - from, published, &mut spans)?;
-                self.consumed[block] = limit;
+                let read =
+                    self.fetch_block(start + from as u64, limit - from, published, &mut spans)?;
+                self.consumed[block] = from + read;
             }
-            // A frame that is larger than a block has taken the blocks behind it too.
-            block += self.consumed[block].div_ceil(BLOCK_BYTES).max(1);
+            block += together;
         }
         Ok(spans)
     }
 
     /// Reads `len` bytes of one block, of which the first `published` must be whole frames. Where they are not, says so
-    /// and goes on behind the damage.
+    /// and goes on behind the damage. Returns how many bytes are done with.
     fn fetch_block(
         &mut self,
         first: u64,
         len: usize,
         published: usize,
         spans: &mut Vec<Span>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let mut bytes = self.source.at(&self.path, first, len)?;
         let mut good = self.learn(&bytes);
         if good < published {
@@ -285,7 +343,7 @@ impl LogReader {
         if good >= published {
             bytes.truncate(good);
             spans.push(Span { start: first, bytes });
-            return Ok(());
+            return Ok(good);
         }
         let mut at = 0;
         loop {
@@ -294,14 +352,16 @@ impl LogReader {
                 spans.push(Span { start: first + at as u64, bytes });
             }
             if good >= published {
-                return Ok(());
+                return Ok(good);
             }
             let reason = match self.next(&bytes, good) {
                 Next::Bad(reason) => reason,
                 _ => "published bytes are missing",
             };
             self.problems.push(Error::corrupt(&self.path, first + good as u64, reason));
-            let Some(next) = self.next_frame(&bytes, good, published) else { return Ok(()) };
+            let Some(next) = self.next_frame(&bytes, good, published) else {
+                return Ok(published);
+            };
             at = next;
             good = at + self.learn(bytes.get(at..).unwrap_or_default());
         }
@@ -323,23 +383,18 @@ impl LogReader {
             .find(|&at| matches!(self.next(bytes, at), Next::Frame(..)))
     }
 
-    fn tail(head: &[u8], block: usize) -> Option<usize> {
-        let word = head.get(HEADER_BYTES + block * TAIL_STRIDE..)?.first_chunk()?;
-        tail_bytes(u64::from_le_bytes(*word))
+    fn word(head: &[u8], block: usize) -> u64 {
+        let word = head.get(HEADER_BYTES + block * TAIL_STRIDE..).and_then(<[u8]>::first_chunk);
+        word.map_or(0, |&word| u64::from_le_bytes(word))
     }
 
-    /// How far a block may reach where its tail word is not to be believed: a block, or its first frame.
-    fn frame_room(&self, from: usize, start: u64) -> Result<usize> {
-        if from > 0 {
-            return Ok(from.max(BLOCK_BYTES));
-        }
+    /// How many bytes belong to a block where its tail word is not to be believed: those of several blocks if the frame
+    /// that it begins with has taken them.
+    fn extent(&self, start: u64) -> Result<usize> {
         let len = self.source.at(&self.path, start, 4)?;
         let len = len.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
-        Ok(if len > BLOCK_BYTES && len <= super::FRAME_BYTES_MAX {
-            len.next_multiple_of(8)
-        } else {
-            BLOCK_BYTES
-        })
+        let believed = if len <= super::FRAME_BYTES_MAX { len } else { 0 };
+        Ok(believed.max(1).next_multiple_of(BLOCK_BYTES))
     }
 
     /// Walks over frames, learns the names among them, and says how many bytes are good.

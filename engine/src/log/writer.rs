@@ -17,6 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use crossbeam::queue::ArrayQueue;
+use rustc_hash::FxHashMap;
 
 use super::{
     BLOCK_BYTES, FRAME_BYTES_MAX, LogFile, NO_LABELS,
@@ -57,6 +58,8 @@ pub(crate) struct Writer {
     retired: AtomicBool,
     /// No file can be had; rows are dropped without asking the disk each time.
     starved: AtomicBool,
+    /// How many rows of each run, by its key, were not kept. Taken after `files`, never before it.
+    dropped: Mutex<FxHashMap<u64, u64>>,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -66,6 +69,9 @@ struct Files {
     open: Vec<Arc<LogFile>>,
     /// The next file, prepared ahead.
     next: Option<Arc<LogFile>>,
+    /// The number that was given last. None is given twice: a reader may have opened a prepared file that was then
+    /// replaced by a larger one, and it knows files by their numbers.
+    number: u64,
     /// The folder's names changed since they were last made durable.
     unsynced_names: bool,
 }
@@ -174,11 +180,17 @@ impl Writer {
             host,
             spill_bytes,
             current: ArcSwap::new(Arc::clone(&first)),
-            files: Mutex::new(Files { open: vec![first], next: None, unsynced_names: true }),
+            files: Mutex::new(Files {
+                open: vec![first],
+                next: None,
+                number: 1,
+                unsynced_names: true,
+            }),
             left: ArrayQueue::new(64),
             sealed: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             starved: AtomicBool::new(false),
+            dropped: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }))
     }
@@ -228,22 +240,24 @@ impl Writer {
                 self.define(cursor, names, space, id)?;
                 continue;
             }
-            let salt = file.header.salt;
-            let appended = if bytes <= block.room() {
-                block.append(bytes, |out| frame.write(salt, out))
-            } else if bytes <= BLOCK_BYTES {
-                *cursor = Some(self.claim()?);
+            if bytes > block.room() {
+                *cursor = Some(if bytes <= BLOCK_BYTES {
+                    self.claim()?
+                } else {
+                    // In the file that has just defined the frame's names. The thread then goes on in what the frame
+                    // leaves of these blocks: its earlier block stands before them, and later rows must not.
+                    let (file, blocks) = (Arc::clone(file), bytes.div_ceil(BLOCK_BYTES));
+                    let Some(block) = file.claim(blocks) else {
+                        *cursor = None;
+                        self.roll_over(&file, blocks)?;
+                        continue;
+                    };
+                    Cursor { file, block }
+                });
                 continue;
-            } else {
-                let blocks = bytes.div_ceil(BLOCK_BYTES);
-                let Some(mut large) = file.claim(blocks) else {
-                    let full = Arc::clone(file);
-                    *cursor = None;
-                    self.roll_over(&full, blocks)?;
-                    continue;
-                };
-                large.append(bytes, |out| frame.write(salt, out))
-            };
+            }
+            let salt = file.header.salt;
+            let appended = block.append(bytes, |out| frame.write(salt, out));
             let Ok(offset) = appended else {
                 *cursor = None;
                 continue;
@@ -266,9 +280,7 @@ impl Writer {
     fn claim(&self) -> Result<Cursor, NotKept> {
         loop {
             let file = self.current.load_full();
-            if !file.is_poisoned()
-                && let Some(block) = file.claim(1)
-            {
+            if let Some(block) = file.claim(1) {
                 return Ok(Cursor { file, block });
             }
             self.roll_over(&file, 1)?;
@@ -314,7 +326,7 @@ impl Writer {
         let salt = file.header.salt;
         if block.append(bytes, |out| frame.write(salt, out)).is_ok() {
             if space == Space::Run {
-                file.place_run(id, run_key(texts[0], texts[1]), None);
+                file.place_run(id, run_key(texts[0], texts[1]));
             }
             file.defined(space).add(id);
         } else {
@@ -331,7 +343,8 @@ impl Writer {
         if !Arc::ptr_eq(&self.current.load(), full) {
             return Ok(());
         }
-        // ORDERING: Acquire pairs with the Release in `seal_below`: a seal of our own is not taken for somebody else's.
+        // ORDERING: Acquire pairs with the Release in `seal_below` and `abandon`: a seal of our own is not taken for
+        // somebody else's.
         if full.is_sealed() && full.header.number > self.sealed.load(Ordering::Acquire) {
             self.retired.store(true, Ordering::Relaxed);
             return Err(NotKept::Retired);
@@ -340,17 +353,19 @@ impl Writer {
         if self.starved.load(Ordering::Relaxed) {
             return Err(NotKept::Full(io::Error::from(io::ErrorKind::StorageFull)));
         }
-        let wanted = (full.header.blocks * 4).min(LARGEST_BLOCKS).max(blocks as u32 + FIRST_BLOCKS);
-        self.follow(&mut files, wanted)
+        // A frame of several blocks needs names beside it, which go into blocks of their own.
+        let least = if blocks == 1 { 1 } else { blocks as u32 + FIRST_BLOCKS };
+        self.follow(&mut files, next_blocks(full).max(least), least)
     }
 
-    /// Puts the next file, prepared or new, behind the last one.
-    fn follow(&self, files: &mut Files, blocks: u32) -> Result<(), NotKept> {
-        let next = match files.next.take_if(|next| next.header.blocks >= blocks) {
+    /// Puts the next file, prepared or new, behind the last one. It has `wanted` blocks, or if the disk takes none, at
+    /// least `least` in memory.
+    fn follow(&self, files: &mut Files, wanted: u32, least: u32) -> Result<(), NotKept> {
+        let next = match files.next.take_if(|next| next.header.blocks >= least) {
             Some(next) => next,
-            None => match self.create_file(files, blocks) {
+            None => match self.create_file(files, wanted) {
                 Ok(file) => file,
-                Err(error) => self.spill(files, blocks, error)?,
+                Err(error) => self.spill(files, least, error)?,
             },
         };
         self.starved.store(false, Ordering::Relaxed);
@@ -362,29 +377,44 @@ impl Writer {
 
     fn create_file(&self, files: &mut Files, blocks: u32) -> io::Result<Arc<LogFile>> {
         if let Some(small) = files.next.take() {
-            // It has the number that the larger file needs, and nobody has seen it.
+            // Nobody has written into it, and the disk may need the room.
             drop(disk::remove_if_there(&small.path));
         }
         let now_us = os::now_us();
-        let file = LogFile::create(
-            &self.folder,
-            header(self.id, &self.host, files.next_number(), blocks, now_us),
-        )?;
+        let number = files.number + 1;
+        let file =
+            LogFile::create(&self.folder, header(self.id, &self.host, number, blocks, now_us))?;
+        files.number = number;
         file.beat(now_us);
         Ok(Arc::new(file))
     }
 
-    fn spill(&self, files: &Files, blocks: u32, error: io::Error) -> Result<Arc<LogFile>, NotKept> {
-        let spilled: u64 =
-            files.open.iter().filter(|file| file.is_spill()).map(|file| file.bytes()).sum();
-        let header = header(self.id, &self.host, files.next_number(), blocks, os::now_us());
-        if spilled + super::file_bytes(blocks as usize) as u64 <= self.spill_bytes
+    /// Memory for rows that the disk does not take. Small at first and larger with each, as on disk: what one has taken
+    /// is given back once it is flushed, and only then.
+    fn spill(
+        &self,
+        files: &mut Files,
+        least: u32,
+        error: io::Error,
+    ) -> Result<Arc<LogFile>, NotKept> {
+        let spills = || files.open.iter().filter(|file| file.is_spill());
+        let taken: u64 = spills().map(|file| file.bytes()).sum();
+        let last = spills().next_back();
+        let wanted = last.map_or(FIRST_BLOCKS, |last| next_blocks(last)).max(least);
+        let blocks = wanted.min(super::blocks_within(self.spill_bytes.saturating_sub(taken)));
+        let number = files.number + 1;
+        let header = header(self.id, &self.host, number, blocks, os::now_us());
+        if blocks >= least
             && let Ok(file) = LogFile::spill(&self.folder, header)
         {
+            files.number = number;
             tracing::warn!(folder = %self.folder.display(), %error, "the disk takes no log; rows wait in memory");
             return Ok(Arc::new(file));
         }
-        self.starved.store(true, Ordering::Relaxed);
+        // Where there is no room for a large frame, there may be some for a row.
+        if blocks == 0 {
+            self.starved.store(true, Ordering::Relaxed);
+        }
         Err(NotKept::Full(error))
     }
 
@@ -392,30 +422,55 @@ impl Writer {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the background does between rows: shows that the writer lives, prepares the next file, and asks a disk that
-    /// was full again.
+    /// What the background does between rows: shows that the writer lives, says which rows were not kept, prepares the
+    /// next file, and asks a disk that was full again.
     pub(crate) fn tend(&self, now_us: i64) {
         let current = self.current.load_full();
         current.beat(now_us);
         let mut files = self.files();
+        self.say_dropped(&files);
         if current.is_spill() || self.starved.load(Ordering::Relaxed) {
             // Rows wait in memory: a real file ends that, if there is one to be had.
             if let Ok(file) = self.create_file(&mut files, FIRST_BLOCKS) {
                 files.next = Some(file);
-                drop(self.follow(&mut files, FIRST_BLOCKS));
+                drop(self.follow(&mut files, FIRST_BLOCKS, FIRST_BLOCKS));
             }
-        } else if files.next.is_none() && current.is_half_full() {
-            let blocks = (current.header.blocks * 4).min(LARGEST_BLOCKS);
-            if let Ok(file) = self.create_file(&mut files, blocks) {
-                files.next = Some(Arc::clone(&file));
-                drop(files);
-                file.prefault();
-            }
+        } else if files.next.is_none()
+            && current.is_half_full()
+            && let Ok(file) = self.create_file(&mut files, next_blocks(&current))
+        {
+            files.next = Some(Arc::clone(&file));
+            drop(files);
+            file.prefault();
         }
     }
 
-    /// Makes durable what was published before the call. After a failure rows go on into a new file, and the rows of
-    /// the failed one reach the disk with the next flush.
+    /// Counts rows of a run that were not kept.
+    pub(crate) fn count_dropped(&self, key: u64, rows: u64) {
+        *self.dropped().entry(key).or_default() += rows;
+    }
+
+    /// How many rows of a run were not kept.
+    pub(crate) fn dropped_rows(&self, key: u64) -> u64 {
+        self.dropped().get(&key).copied().unwrap_or(0)
+    }
+
+    /// Writes into headers which rows were not kept, for each run into the newest file on disk that knows it. A header
+    /// takes that while nothing else finds room; the same number once more does no harm.
+    fn say_dropped(&self, files: &Files) {
+        #[expect(clippy::iter_over_hash_type, reason = "each run has its own place")]
+        for (&key, &rows) in &*self.dropped() {
+            let mut on_disk = files.open.iter().rev().filter(|file| !file.is_spill());
+            let _where = on_disk.find(|file| file.say_dropped(key, rows));
+        }
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, FxHashMap<u64, u64>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes durable what was published before the call. After a failure rows go on into a new file, and every call
+    /// fails until the rows of the failed one are flushed.
     pub(crate) fn sync(&self) -> Result<()> {
         let (open, unsynced_names) = {
             let mut files = self.files();
@@ -434,10 +489,22 @@ impl Writer {
         let mut failed = None;
         for file in open {
             if let Err(error) = file.sync() {
+                if file.is_poisoned() && !file.is_sealed() {
+                    self.abandon(&file);
+                }
                 failed = failed.or_else(|| Some(Error::io("sync", &file.path, error)));
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes a file whose sync failed out of use: from here on every row goes into another one.
+    fn abandon(&self, file: &Arc<LogFile>) {
+        // ORDERING: Release pairs with the Acquire in `roll_over`: who sees the seal sees whose it is.
+        self.sealed.fetch_max(file.header.number, Ordering::Release);
+        file.seal();
+        // Here, so that no row waits for it; where no file can be had, the next row asks again.
+        drop(self.roll_over(file, 1));
     }
 
     /// The bytes that no commit holds yet; an upper bound.
@@ -451,9 +518,10 @@ impl Writer {
         files.open.iter().find(|file| file.published_bytes() > 0).map(|file| file.header.created_us)
     }
 
-    /// True where rows wait in memory because the disk did not take them.
-    pub(crate) fn has_spill(&self) -> bool {
-        self.files().open.iter().any(|file| file.is_spill())
+    /// True where rows stand that no sync makes durable, only a flush: in memory, because the disk did not take them,
+    /// or in a file whose sync failed.
+    pub(crate) fn is_stranded(&self) -> bool {
+        self.files().open.iter().any(|file| file.is_spill() || file.is_poisoned())
     }
 
     /// Rolls over, seals every file before the new one, and returns those: their contents are final.
@@ -463,13 +531,10 @@ impl Writer {
         if current.published_bytes() > 0 && !current.is_spill()
             || files.open.len() > 1 && current.is_spill()
         {
-            let blocks = if current.is_half_full() {
-                current.header.blocks * 4
-            } else {
-                current.header.blocks
-            };
+            let blocks =
+                if current.is_half_full() { next_blocks(&current) } else { current.header.blocks };
             // Where no file can be had, what stands before the current one is flushed all the same.
-            if let Ok(next) = self.create_or_take(&mut files, blocks.min(LARGEST_BLOCKS)) {
+            if let Ok(next) = self.create_or_take(&mut files, blocks) {
                 files.unsynced_names = true;
                 files.open.push(Arc::clone(&next));
                 self.current.store(next);
@@ -477,7 +542,7 @@ impl Writer {
         }
         let current = self.current.load_full().header.number;
         // ORDERING: Release pairs with the Acquire in `roll_over`.
-        self.sealed.store(current - 1, Ordering::Release);
+        self.sealed.fetch_max(current - 1, Ordering::Release);
         let below: Vec<_> =
             files.open.iter().filter(|file| file.header.number < current).cloned().collect();
         drop(files);
@@ -534,10 +599,9 @@ impl Writer {
     }
 }
 
-impl Files {
-    fn next_number(&self) -> u64 {
-        self.open.last().map_or(1, |file| file.header.number + 1)
-    }
+/// The blocks of the file that follows a full one.
+fn next_blocks(full: &LogFile) -> u32 {
+    (full.header.blocks * 4).min(LARGEST_BLOCKS)
 }
 
 fn header(writer: uuid::Uuid, host: &Host, number: u64, blocks: u32, created_us: i64) -> Header {

@@ -15,6 +15,7 @@
 )]
 
 mod kills;
+mod log;
 mod logging;
 
 use arrow::{
