@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import runlake
-from runlake import _native
+from runlake import _native, _origin
 
 Open = Callable[[], runlake.Lake]
 
@@ -101,3 +102,12 @@ def test_a_run_says_where_it_comes_from(store: Path, lake: Open, repository: Pat
     assert run.host == os.uname().nodename
     for file in store.rglob("*"):
         assert not file.is_file() or b"s3cret" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "part", ["", "plain", "a b", "it's", "'", "$HOME", "--lr=0.1", "größe", "a\nb", "~", "x;y", "*"]
+)
+def test_the_command_line_is_quoted_as_a_shell_needs_it(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    arguments = ["python", "train.py", part, "end"]
+    monkeypatch.setattr(sys, "orig_argv", arguments)
+    assert _origin.attributes()["command"] == shlex.join(arguments)

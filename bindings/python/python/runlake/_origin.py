@@ -40,10 +40,15 @@ def _directory() -> str | None:
         return None
 
 
-def _command() -> str:
-    import shlex
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")
+"""What needs no quotes in a shell."""
 
-    return shlex.join(sys.orig_argv)
+
+def _command() -> str:
+    # As `shlex.join`, which loads regular expressions first: more than all else that `init` does.
+    return " ".join(
+        part if part and _PLAIN.issuperset(part) else "'" + part.replace("'", "'\"'\"'") + "'" for part in sys.orig_argv
+    )
 
 
 def _user() -> str | None:
