@@ -193,7 +193,7 @@ impl PyRun {
             drop(writing);
             self.log_with_care(py, row, data, step, labels)?;
             self.writing().end(timed);
-            return Ok(());
+            return self.mind_dropped(py);
         };
         writing.columns.quick_pass(&self.run, dict, &mut row);
         if row.aside.is_empty() && row.complaints.is_empty() {
@@ -208,12 +208,13 @@ impl PyRun {
             }
             writing.recycle(row);
             writing.end(timed);
-            return Ok(());
+            drop(writing);
+            return if timed.is_some() { self.mind_dropped(py) } else { Ok(()) };
         }
         drop(writing);
         self.complete(py, row, quick_step, None)?;
         self.writing().end(timed);
-        Ok(())
+        self.mind_dropped(py)
     }
 
     /// Logs many points of one metric, without a loop in Python.
@@ -310,7 +311,8 @@ impl PyRun {
         writing.calls += 1;
         writing.spent += started.elapsed();
         drop(writing);
-        self.complain(py, complaints)
+        self.complain(py, complaints)?;
+        self.mind_dropped(py)
     }
 
     /// Waits until everything that this process logged so far would survive a power cut.
@@ -559,6 +561,21 @@ impl PyRun {
         self.writing().refused += 1;
         let message = format!("a row is not kept: {error}");
         self.complain(py, vec![Complaint { key: "\0row".to_owned(), message }])
+    }
+
+    /// Says once that the disk takes no rows. `log` does not fail for it, and who trains should hear of it before the
+    /// end, while there is something to be done.
+    fn mind_dropped(&self, py: Python<'_>) -> PyResult<()> {
+        let dropped = self.run.dropped_rows();
+        if dropped == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "rows are dropped, {dropped} so far: no log can be written in {}, and what memory may hold of them is full. \
+             Free space there; the run goes on, and finish() says how many rows are missing",
+            self.run.lake().path().display()
+        );
+        self.complain(py, vec![Complaint { key: "\0dropped".to_owned(), message }])
     }
 
     /// Says each complaint that was not said before. A filter that turns warnings into errors raises them here, after

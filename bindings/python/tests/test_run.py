@@ -329,3 +329,42 @@ def test_a_lake_that_took_the_place_of_another_is_not_taken_for_it(store: Path, 
     assert [row["run_id"] for row in lake().runs().to_dicts()] == ["second"]
     assert lake().sql("select value from points").fetchall() == [(1.0,)]
     del first
+
+
+def test_rows_that_the_disk_does_not_take_are_said_at_once_and_counted_at_the_end(store: Path, program: Any) -> None:
+    done = program(
+        "import resource, sys, time, warnings\n"
+        "import runlake\n"
+        "run = runlake.init('p', id='r')\n"
+        "run.log({'x': 0.0})\n"
+        # No file may grow, as on a full disk; rows wait in memory until that is full too.
+        "no_limit = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, no_limit[1]))\n"
+        "many = [1.0] * 1_000_000\n"
+        "with warnings.catch_warnings(record=True) as said:\n"
+        "    warnings.simplefilter('always')\n"
+        "    for turn in range(12): run.log_many('many', many)\n"
+        "    assert run.stats()['dropped_rows'] > 0\n"
+        "    for step in range(200): run.log({'x': 1.0})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, no_limit)\n"
+        "for warning in said: print(warning.category.__name__, warning.message)\n"
+        "deadline = time.monotonic() + 60\n"
+        "while True:\n"
+        "    before = run.stats()['dropped_rows']\n"
+        "    run.log({'after': 1.0})\n"
+        "    if run.stats()['dropped_rows'] == before: break\n"
+        "    assert time.monotonic() < deadline\n"
+        "    time.sleep(0.05)\n"
+        "print('dropped', run.stats()['dropped_rows'])\n"
+    )
+    assert done.returncode == 0, done.stderr
+    [said, last] = done.stdout.strip().split("\n")
+    assert said.startswith("DataWarning rows are dropped, ")
+    assert str(store) in said
+    dropped = int(last.removeprefix("dropped "))
+    assert f"{dropped:,} rows dropped" in done.stderr
+    lake = runlake.open(store)
+    assert lake.run("r").dropped_rows == dropped
+    found = lake.sql("select count(*) from points where metric <> 'after'").fetchall()
+    assert 1_000_000 < found[0][0] < 12_000_201
+    assert len(lake.sql("select * from points where metric = 'after'")) == 1
