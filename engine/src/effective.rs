@@ -31,14 +31,20 @@ impl Hidden {
     }
 
     /// What is hidden of the series that `filter` wants. Reads the indexes of the segments; data pages only of files
-    /// that somebody else wrote.
+    /// that somebody else wrote. `runs` is asked about runs of several launches only.
     pub(crate) fn of(
         segments: &[Arc<SegmentMeta>],
         tail: &[Arc<Points>],
-        runs: &[Arc<RunInfo>],
+        runs: impl FnOnce(&Filter) -> Result<Arc<Vec<Arc<RunInfo>>>>,
         filter: &Filter,
     ) -> Result<Self> {
         let spans = Span::all(segments, tail, filter)?;
+        let several = of_several_launches(&spans);
+        if several.is_empty() {
+            return Ok(Self::default());
+        }
+        let ids = several.iter().map(|(_, run_id)| (*run_id).to_owned()).collect();
+        let runs = runs(&Filter { runs: Some(ids), ..Filter::default() })?;
         let launches = runs.iter().map(|run| (&*run.project, &*run.run_id, &*run.launches));
         Ok(Self::of_spans(&spans, launches))
     }
@@ -49,13 +55,7 @@ impl Hidden {
         spans: &'a [Span],
         launches: impl Iterator<Item = (&'a str, &'a str, &'a [Arc<str>])>,
     ) -> Self {
-        let mut launch_of: FxHashMap<(&str, &str), &str> = FxHashMap::default();
-        let mut several: FxHashSet<(&str, &str)> = FxHashSet::default();
-        for Span { key, .. } in spans {
-            if *launch_of.entry(run_of(key)).or_insert(&key.launch) != &*key.launch {
-                several.insert(run_of(key));
-            }
-        }
+        let several = of_several_launches(spans);
         let mut hidden = Self::default();
         if several.is_empty() {
             return hidden;
@@ -93,6 +93,18 @@ impl Hidden {
         }
         hidden
     }
+}
+
+/// The runs that several launches logged to.
+fn of_several_launches(spans: &[Span]) -> FxHashSet<(&str, &str)> {
+    let mut launch_of: FxHashMap<(&str, &str), &str> = FxHashMap::default();
+    let mut several = FxHashSet::default();
+    for Span { key, .. } in spans {
+        if *launch_of.entry(run_of(key)).or_insert(&key.launch) != &*key.launch {
+            several.insert(run_of(key));
+        }
+    }
+    several
 }
 
 fn run_of(key: &SeriesKey) -> (&str, &str) {

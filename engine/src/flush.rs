@@ -370,17 +370,20 @@ fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Res
 /// Reads the log file of a dead writer; false where a part of it could not be read.
 fn read_orphan(path: &Path, host: &Host, done: Done, batch: &mut Batch) -> Result<bool> {
     let Some(mut reader) = LogReader::open(path)? else { return Ok(true) };
+    let mut whole = true;
     if reader.header().boot_id == host.boot_id {
-        LogFile::seal_orphan(path, reader.header()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => Error::corrupt(path, 0, "the file was cut short"),
-            _ => Error::io("seal", path, error),
-        })?;
+        match LogFile::seal_orphan(path, reader.header()) {
+            Ok(()) => {}
+            // Nothing can be sealed, and no owner can go on in it either. What is left of it is taken in.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => whole = false,
+            Err(error) => return Err(Error::io("seal", path, error)),
+        }
     }
     batch.take(&mut reader, host, done)?;
     for problem in reader.problems() {
         tracing::warn!(%problem, "a part of a log is lost; the file is kept in quarantine");
     }
-    Ok(reader.problems().is_empty())
+    Ok(whole && reader.problems().is_empty())
 }
 
 /// Keeps a file that failed a check, out of the way.

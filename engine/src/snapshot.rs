@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::{
-    Error, Fact, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, lake::Core,
-    runs, segment, tail::TailView,
+    Error, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, lake::Core, runs,
+    segment, tail::TailView,
 };
 
 /// A consistent view of a lake: the segments of one catalog version and the live tail above its watermark. Everything
@@ -19,6 +19,23 @@ struct View {
     core: Arc<Core>,
     tail: TailView,
     runs: OnceLock<Arc<Vec<Arc<RunInfo>>>>,
+}
+
+/// What the readable facts say of runs.
+struct Known {
+    runs: Arc<Vec<Arc<RunInfo>>>,
+    /// Segments of facts that cannot be read. What they say of a run is not known, so the run is not.
+    unreadable: Vec<(Arc<SegmentMeta>, Error)>,
+}
+
+impl Known {
+    /// The runs, if all is known of those that `filter` wants.
+    fn of(self, filter: &Filter) -> Result<Arc<Vec<Arc<RunInfo>>>> {
+        match self.unreadable.into_iter().find(|(meta, _)| filter.may_want(meta)) {
+            Some((_, error)) => Err(error),
+            None => Ok(self.runs),
+        }
+    }
 }
 
 impl Snapshot {
@@ -53,37 +70,62 @@ impl Snapshot {
 
     /// All runs, newest first; folded from the facts at the first call.
     pub fn runs(&self) -> Result<Arc<Vec<Arc<RunInfo>>>> {
+        self.known().of(&Filter::default())
+    }
+
+    /// The runs that `filter` wants, and any number of others, newest first. Facts that cannot be read are an error only
+    /// where they may be about a run that is wanted.
+    pub fn runs_of(&self, filter: &Filter) -> Result<Arc<Vec<Arc<RunInfo>>>> {
+        self.known().of(filter)
+    }
+
+    fn known(&self) -> Known {
         if let Some(runs) = self.0.runs.get() {
-            return Ok(Arc::clone(runs));
+            return Known { runs: Arc::clone(runs), unreadable: Vec::new() };
         }
         let View { core, tail, .. } = &*self.0;
-        let mut facts: Vec<Arc<Vec<Fact>>> = tail
-            .facts_table
-            .segments
-            .iter()
-            .map(|meta| core.facts_of(meta))
-            .collect::<Result<_>>()?;
+        let (mut facts, mut unreadable) = (Vec::new(), Vec::new());
+        for meta in &tail.facts_table.segments {
+            match core.facts_of(meta) {
+                Ok(read) => facts.push(read),
+                Err(error) => unreadable.push((Arc::clone(meta), error)),
+            }
+        }
         core.keep_facts_of(&tail.facts_table.segments);
         facts.extend(tail.facts.iter().cloned());
-        let runs = runs::fold(
+        let runs = Arc::new(runs::fold(
             facts.iter().flat_map(|facts| facts.iter()),
             |writer| core.liveness(writer),
             |writer| tail.heartbeats.get(writer).copied().filter(|&beat| beat > 0),
-        );
-        Ok(Arc::clone(self.0.runs.get_or_init(|| Arc::new(runs))))
+        ));
+        // What could not be read now may be readable later.
+        let runs = if unreadable.is_empty() { self.0.runs.get_or_init(|| runs) } else { &runs };
+        Known { runs: Arc::clone(runs), unreadable }
     }
 
     /// The run that `name` means: an id, a name, a unique prefix of an id, `project/x`, `@last`, `@last-1`.
     ///
     /// # Errors
-    /// [`crate::Error::Unknown`] with candidates where it means none or several.
+    /// [`crate::Error::Unknown`] with candidates where it means none or several; what is wrong with the facts where some
+    /// cannot be read that may be about it.
     pub fn find_run(&self, name: &str) -> Result<Arc<RunInfo>> {
-        runs::find(&self.runs()?, name)
+        let known = self.known();
+        let found = runs::find(&known.runs, name);
+        let wanted = match &found {
+            // Which run is the newest depends on all of them.
+            Ok(run) if !name.starts_with('@') => Filter {
+                projects: Some(vec![run.project.to_string()]),
+                runs: Some(vec![run.run_id.to_string()]),
+                metrics: None,
+            },
+            _ => Filter::default(),
+        };
+        known.of(&wanted).and(found)
     }
 
     /// Which points do not count, of the runs that `filter` wants.
     pub fn hidden(&self, filter: &Filter) -> Result<Hidden> {
-        Hidden::of(self.segments(), self.tail(), &self.runs()?, filter)
+        Hidden::of(self.segments(), self.tail(), |runs| self.runs_of(runs), filter)
     }
 
     /// The series that `filter` wants, sorted, over their effective points.

@@ -122,12 +122,8 @@ impl PhysicalExpr for Tried {
         self: Arc<Self>,
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
-        let [condition] = <[_; 1]>::try_from(children).map_err(|children| {
-            DataFusionError::Internal(format!(
-                "a condition is one expression, not {}",
-                children.len()
-            ))
-        })?;
+        let [condition] = <[_; 1]>::try_from(children)
+            .map_err(|_| DataFusionError::Internal("a condition is one expression".to_owned()))?;
         Ok(Arc::new(Self { condition, stop: self.stop.clone() }))
     }
 

@@ -121,6 +121,11 @@ impl Checkpoint {
         })
     }
 
+    /// Whether both are the same files.
+    pub(super) fn is_named_as(self, other: Self) -> bool {
+        (self.version, self.parts) == (other.version, other.parts)
+    }
+
     /// Its first file, by which an error names it.
     pub(super) fn path(self, log: &Path) -> PathBuf {
         log.join(self.names().next().unwrap_or_default())

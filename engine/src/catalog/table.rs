@@ -108,15 +108,16 @@ impl Table {
 
     /// Loads from nothing; `None` where the table has no commit.
     fn open(&self) -> Result<Option<TableVersion>> {
-        if let Some(hint) = Hint::read(&self.log)? {
-            match self.open_at(hint.checkpoint()) {
+        let hint = Hint::read(&self.log)?.map(|hint| hint.checkpoint());
+        if let Some(checkpoint) = hint {
+            match self.open_at(checkpoint) {
                 Ok(version) if !self.is_gap_after(&version)? => return Ok(Some(version)),
                 Ok(_) => {}
                 Err(error @ Error::Unsupported { .. }) => return Err(error),
                 Err(error) => tracing::warn!(%error, "looking for another checkpoint"),
             }
         }
-        self.open_by_listing()
+        self.open_by_listing(hint)
     }
 
     /// The version of a checkpoint and the commits after it.
@@ -139,12 +140,14 @@ impl Table {
         Ok(false)
     }
 
-    /// Tries every checkpoint, newest first, and then the commits alone.
-    fn open_by_listing(&self) -> Result<Option<TableVersion>> {
+    /// Tries every checkpoint, newest first, and then the commits alone. `known` is what the hint says of one of them: its
+    /// checksum, without which a damaged one may pass for sound.
+    fn open_by_listing(&self, known: Option<Checkpoint>) -> Result<Option<TableVersion>> {
         let names = disk::list(&self.log)?;
         let mut first_error = None;
         let mut opened = None;
-        for checkpoint in Checkpoint::among(&names) {
+        for found in Checkpoint::among(&names) {
+            let checkpoint = known.filter(|known| known.is_named_as(found)).unwrap_or(found);
             match self.open_at(checkpoint) {
                 Ok(version) => {
                     opened = Some(version);

@@ -2,9 +2,11 @@
 //!
 //! ```json
 //! {"format": 1, "reader_features": [], "writer_features": [], "uuid": "..", "created_by": "runlake 0.1.0",
-//!  "created_at_us": 0, "probe": {"filesystem": "ext4", "hard_links": true, "shared_mappings": true, "locks": true}}
+//!  "created_at_us": 0, "probe": {"filesystem": "ext4", "hard_links": true, "shared_mappings": true, "locks": true},
+//!  "crc32c": "5d0c6a1b"}
 //! ```
-//! A reader refuses a format or a reader feature that it does not know; a writer also a writer feature.
+//! A reader refuses a format or a reader feature that it does not know; a writer also a writer feature. The checksum is
+//! that of the whole file with `00000000` in its own place; a file without one is not checked.
 
 use std::path::Path;
 
@@ -35,6 +37,26 @@ pub(crate) struct Features {
     created_at_us: i64,
     /// What the folder could do when the lake was created.
     pub(crate) probe: Probe,
+    /// Of the whole file, with [`NO_CRC`] in this place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32c: Option<String>,
+}
+
+/// Stands in the place of the checksum while it is computed.
+const NO_CRC: &[u8] = b"00000000";
+
+/// Where the checksum stands in the file.
+fn place_of_crc(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let key = b"\"crc32c\": \"";
+    let start = bytes.windows(key.len()).rposition(|part| part == key)? + key.len();
+    let place = start..start + NO_CRC.len();
+    (place.end <= bytes.len()).then_some(place)
+}
+
+/// The checksum of a file, as it should stand at `place`.
+fn crc_of(bytes: &[u8], place: &std::ops::Range<usize>) -> String {
+    let parts = [&bytes[..place.start], NO_CRC, &bytes[place.end..]];
+    format!("{:08x}", parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part)))
 }
 
 /// What a folder can do.
@@ -59,11 +81,21 @@ pub(crate) fn read(root: &Path) -> Result<Option<Features>> {
     struct Format {
         format: u32,
     }
-    let corrupt =
-        |error: serde_json::Error| Error::corrupt(&path, error.column() as u64, error.to_string());
+    let corrupt = |error: serde_json::Error| {
+        let before =
+            bytes.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1));
+        let offset = before.map(<[u8]>::len).sum::<usize>() + error.column();
+        Error::corrupt(&path, offset as u64, error.to_string())
+    };
     let Format { format } = serde_json::from_slice(&bytes).map_err(corrupt)?;
-    if format > FORMAT {
+    if format != FORMAT {
         return Err(Error::Unsupported { path, feature: format!("lake format {format}") });
+    }
+    if let Some(place) = place_of_crc(&bytes)
+        && crc_of(&bytes, &place).as_bytes() != &bytes[place.clone()]
+    {
+        let detail = "its checksum is not that of the file";
+        return Err(Error::corrupt(path, place.start as u64, detail));
     }
     let features: Features = serde_json::from_slice(&bytes).map_err(corrupt)?;
     known(&features.reader_features, &READER_FEATURES, &path)?;
@@ -100,10 +132,15 @@ pub(crate) fn create(root: &Path, now_us: i64) -> Result<Features> {
         created_by: concat!("runlake ", env!("CARGO_PKG_VERSION")).to_owned(),
         created_at_us: now_us,
         probe: probe(root)?,
+        crc32c: Some(String::from_utf8_lossy(NO_CRC).into_owned()),
     };
     let path = root.join(FILE);
-    let json = serde_json::to_vec_pretty(&features)
+    let mut json = serde_json::to_vec_pretty(&features)
         .map_err(|error| Error::io("encode", &path, std::io::Error::from(error)))?;
+    if let Some(place) = place_of_crc(&json) {
+        let crc = crc_of(&json, &place);
+        json[place].copy_from_slice(crc.as_bytes());
+    }
     if disk::publish(&path, &json)? {
         return Ok(features);
     }

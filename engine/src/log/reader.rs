@@ -40,6 +40,8 @@ pub(crate) struct LogReader {
     /// A frame was passed over because it uses a name that is not defined. Said once: a lost name may concern every
     /// row behind it.
     nameless: bool,
+    /// The file ends before its tail table does. Said once.
+    cut_short: bool,
     names: Names,
     heartbeat: i64,
     /// The places of runs in the header, as of the last read.
@@ -128,6 +130,7 @@ impl LogReader {
             looks: vec![None; header.blocks as usize],
             astray: FxHashSet::default(),
             nameless: false,
+            cut_short: false,
             header,
             names: Names::default(),
             heartbeat: 0,
@@ -265,6 +268,12 @@ impl LogReader {
     fn fetch(&mut self, tails: Tails) -> Result<Vec<Span>> {
         let blocks = self.consumed.len();
         let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
+        if head.len() < blocks_start(blocks) && !self.cut_short {
+            // A missing word must not pass for that of a block in which nothing stands.
+            self.cut_short = true;
+            let detail = "the file was cut short";
+            self.problems.push(Error::corrupt(&self.path, head.len() as u64, detail));
+        }
         // The tails are read before the bytes below them, by two system calls in this order; a row that is seen was
         // published before the second one.
         fence(Ordering::Acquire);

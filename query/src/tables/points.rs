@@ -169,7 +169,7 @@ impl Points {
         let mut needed: Vec<_> =
             columns.iter().copied().filter(|name| *name != "attempt").collect();
         needed.extend(IDS.iter().filter(|name| !columns.contains(name)));
-        let runs = self.snapshot.runs().map_err(through_datafusion)?;
+        let runs = self.snapshot.runs_of(&kept.filter).map_err(through_datafusion)?;
         let attempt = Arc::new(ScalarUDF::from(Attempt::new(&runs)));
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         for input in self.scan_stored(state, &kept.segments, &kept.tail, &needed, limit)? {

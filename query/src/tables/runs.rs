@@ -60,7 +60,7 @@ pub(super) fn wanted(snapshot: &Snapshot, wanted: &Filter) -> Result<Vec<Arc<Run
     let within = |names: &Option<Vec<String>>, name: &str| {
         names.as_ref().is_none_or(|names| names.iter().any(|one| one == name))
     };
-    let runs = snapshot.runs().map_err(through_datafusion)?;
+    let runs = snapshot.runs_of(wanted).map_err(through_datafusion)?;
     Ok(runs
         .iter()
         .filter(|run| within(&wanted.projects, &run.project) && within(&wanted.runs, &run.run_id))
