@@ -122,8 +122,12 @@ impl PhysicalExpr for Tried {
         self: Arc<Self>,
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
-        let [condition] = <[_; 1]>::try_from(children)
-            .map_err(|_| DataFusionError::Internal("a condition is one expression".to_owned()))?;
+        let [condition] = <[_; 1]>::try_from(children).map_err(|children| {
+            DataFusionError::Internal(format!(
+                "a condition is one expression, not {}",
+                children.len()
+            ))
+        })?;
         Ok(Arc::new(Self { condition, stop: self.stop.clone() }))
     }
 

@@ -99,7 +99,11 @@ impl PyRun {
         *, store, project, id=None, name=None, config=None, group=None, job_type=None, tags=None, notes=None,
         launch=None, attributes=None, strict=false, joined=false
     ))]
-    #[expect(clippy::too_many_arguments, reason = "all are keywords, named in Python")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "all are keywords, named in Python"
+    )]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "Python hands over what it made of its argument"
