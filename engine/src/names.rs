@@ -14,9 +14,34 @@ pub(crate) const IDS_MAX: u32 = 1 << 22;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MetricId(pub(crate) u32);
 
+impl MetricId {
+    /// The id as a number, for callers that cannot keep a `MetricId`, such as programs in C.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The id with this number. Of a number that [`MetricId::number`] did not give, `log` says that it is not of this
+    /// lake; one of another lake names another metric here.
+    pub fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// A set of labels of one lake in this process; made by [`crate::Run::labels`], cheap to copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LabelsId(pub(crate) u32);
+
+impl LabelsId {
+    /// The id as a number. See [`MetricId::number`].
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The id with this number. See [`MetricId::from_number`].
+    pub fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// A run and the launch that writes to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

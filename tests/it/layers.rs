@@ -7,11 +7,12 @@ use std::{
 };
 
 /// Which crates of the workspace may use which: the picture of the code map. Nobody uses `tests` and `benches`.
-const CRATES: [(&str, &str, &[&str]); 6] = [
+const CRATES: [(&str, &str, &[&str]); 7] = [
     ("engine", "runlake-engine", &[]),
     ("query", "runlake-query", &["runlake-engine"]),
     ("cli", "runlake-cli", &["runlake-engine", "runlake-query"]),
     ("bindings/python", "runlake-python", &["runlake-cli", "runlake-engine", "runlake-query"]),
+    ("bindings/c", "runlake-c", &["runlake-engine"]),
     ("tests", "runlake-tests", &["runlake-cli", "runlake-engine", "runlake-query"]),
     ("benches", "runlake-benches", &["runlake-engine", "runlake-query", "runlake-tests"]),
 ];

@@ -1,0 +1,134 @@
+//! The C library as programs in C use it: the header, both libraries, and the example under a sanitizer.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use runlake_engine::{Filter, Lake, State};
+
+fn crate_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where cargo put the libraries: beside the folder of this test's binary, or in it.
+fn library(name: &str) -> PathBuf {
+    let binary = std::env::current_exe().expect("a test has a binary");
+    let found = binary.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let newest = found
+        .filter_map(|path| Some((path.metadata().and_then(|meta| meta.modified()).ok()?, path)))
+        .max();
+    newest.unwrap_or_else(|| panic!("no {name} near {}", binary.display())).1
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Compiles the example, with warnings as errors, and links it as `link` says.
+fn trainer(folder: &Path, extra: &[&str], link: &[&str]) -> PathBuf {
+    let program = folder.join("trainer");
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    run(Command::new(compiler)
+        .args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-g", "-O1"])
+        .args(["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"])
+        .args(extra)
+        .arg("-I")
+        .arg(crate_dir().join("include"))
+        .arg(crate_dir().join("examples/trainer.c"))
+        .args(link)
+        .args(["-lpthread", "-ldl", "-lm"])
+        .arg("-o")
+        .arg(&program));
+    program
+}
+
+/// Runs the trainer and reads what it logged.
+fn train(program: &Path, command: &mut Command) {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("runs.lake");
+    let output = run(command.arg(&lake));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("run c-1: 13002 points, 0 rows dropped, runlake {}\n", env!("CARGO_PKG_VERSION")),
+        "{}",
+        program.display()
+    );
+
+    let snapshot = Lake::open(&lake).unwrap().snapshot().unwrap();
+    let [info] = &snapshot.runs().unwrap()[..] else { panic!("one run") };
+    assert_eq!((&*info.run_id, info.name.as_deref()), ("c-1", Some("from C")));
+    assert_eq!((info.state, info.exit_code), (State::Finished, Some(0)));
+    assert_eq!(info.tags, ["c", "example"]);
+    assert_eq!(info.config["model"]["layers"], 2);
+    assert_eq!(info.summary["best"]["val/loss"], 0.5);
+
+    let series = snapshot.series(&Filter::default()).unwrap();
+    let mut counts: Vec<_> = series
+        .iter()
+        .map(|series| (&*series.metric, series.labels.as_deref(), series.count))
+        .collect();
+    counts.sort_unstable();
+    let ranks: Vec<String> = (0..4).map(|rank| format!("{{\"rank\":{rank}}}")).collect();
+    let mut expected = vec![("grad/norm", None, 5000)];
+    expected.extend(ranks.iter().map(|rank| ("lr", Some(rank.as_str()), 1000)));
+    expected.extend(ranks.iter().map(|rank| ("train/loss", Some(rank.as_str()), 1000)));
+    expected.push(("val/loss", None, 2));
+    assert_eq!(counts, expected);
+    let validation = series.iter().find(|series| &*series.metric == "val/loss").unwrap();
+    assert_eq!((validation.first_step, validation.last_step), (1000, 1001));
+    assert!(validation.last_value.is_nan() && validation.last_finite_value == Some(0.5));
+}
+
+#[test]
+fn the_header_says_what_the_library_does() {
+    let header = crate_dir().join("include/runlake.h");
+    let config = cbindgen::Config::from_file(crate_dir().join("cbindgen.toml")).unwrap();
+    let mut text = Vec::new();
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(crate_dir().join("src/lib.rs"))
+        .with_src(crate_dir().join("src/status.rs"))
+        .with_src(crate_dir().join("src/lake.rs"))
+        .with_src(crate_dir().join("src/run.rs"))
+        .generate()
+        .unwrap()
+        .write(&mut text);
+    if std::env::var_os("RUNLAKE_WRITE_HEADER").is_some() {
+        std::fs::write(&header, &text).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&header).unwrap(),
+        String::from_utf8(text).unwrap(),
+        "the header is old: run this test once with RUNLAKE_WRITE_HEADER=1"
+    );
+}
+
+#[test]
+fn a_trainer_in_c_logs_through_the_static_library_under_a_sanitizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library("librunlake.a");
+    let program = trainer(
+        folder.path(),
+        &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+        &[library.to_str().expect("a path in UTF-8")],
+    );
+    train(&program, &mut Command::new(&program));
+}
+
+#[test]
+fn a_trainer_in_c_logs_through_the_shared_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library("librunlake.so");
+    let program = trainer(folder.path(), &[], &[library.to_str().expect("a path in UTF-8")]);
+    let beside = library.parent().expect("a file is in a folder");
+    train(&program, Command::new(&program).env("LD_LIBRARY_PATH", beside));
+}
