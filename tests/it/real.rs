@@ -16,11 +16,15 @@ use runlake_query::Session;
 
 use crate::child;
 
-const POINTS: usize = 3_060_513;
-const RUNS: usize = 735;
+const POINTS: i64 = 3_060_513;
+const RUNS: i64 = 735;
 
+/// A run and a metric.
+type Key = (String, String);
+/// Steps and the bits of values.
+type Points = Vec<(i64, u64)>;
 /// For each run and metric, the steps and the bits of the values; sorted, since equal steps have no promised order.
-type Table = BTreeMap<(String, String), Vec<(i64, u64)>>;
+type Table = BTreeMap<Key, Points>;
 
 /// The table itself, or nothing where it is not at hand.
 fn source() -> Option<PathBuf> {
@@ -36,12 +40,12 @@ fn read(file: &Path) -> Table {
     let mut table = Table::new();
     let mut record = csv::StringRecord::new();
     // Lines of a run and metric stand together, mostly: most lines need no look at the map.
-    let mut last: Option<((String, String), Vec<(i64, u64)>)> = None;
+    let mut last: Option<(Key, Points)> = None;
     while reader.read_record(&mut record).unwrap() {
         let point = (record[3].parse().unwrap(), record[6].parse::<f64>().unwrap().to_bits());
         match &mut last {
             Some(((run, metric), points)) if *run == record[2] && *metric == record[5] => {
-                points.push(point)
+                points.push(point);
             }
             _ => {
                 if let Some((key, points)) = last.take() {
@@ -80,7 +84,7 @@ fn answer(session: &Session) -> Table {
             let (run, metric) = (runs.value(row), metrics.value(row));
             let end = (row..batch.num_rows())
                 .find(|&at| runs.value(at) != run || metrics.value(at) != metric)
-                .unwrap_or(batch.num_rows());
+                .unwrap_or_else(|| batch.num_rows());
             let points = table.entry((run.to_owned(), metric.to_owned())).or_default();
             points.extend((row..end).map(|at| (steps.value(at), values.value(at).to_bits())));
             row = end;
@@ -126,11 +130,11 @@ fn import(file: &Path, expected: &Table, parts: &[&str]) {
         child::finish(child);
     }
     let session = Session::new(Lake::open(&store).unwrap());
-    assert_eq!(count(&session, "select count(*) from points_all"), POINTS as i64);
-    assert_eq!(count(&session, "select count(*) from points"), POINTS as i64);
+    assert_eq!(count(&session, "select count(*) from points_all"), POINTS);
+    assert_eq!(count(&session, "select count(*) from points"), POINTS);
     assert_eq!(
         count(&session, "select count(*) from runs where name = run_id and state = 'finished'"),
-        RUNS as i64
+        RUNS
     );
     let found = answer(&session);
     assert_eq!(found.len(), expected.len());
@@ -143,7 +147,7 @@ fn import(file: &Path, expected: &Table, parts: &[&str]) {
 fn every_point_of_the_real_runs_comes_back_from_one_import_and_from_two_at_once() {
     let Some(file) = source() else { return };
     let expected = read(&file);
-    assert_eq!(expected.values().map(Vec::len).sum::<usize>(), POINTS);
+    assert_eq!(i64::try_from(expected.values().map(Vec::len).sum::<usize>()).unwrap(), POINTS);
     assert!(
         expected.values().flatten().any(|&(_, bits)| f64::from_bits(bits).is_nan()),
         "the table has NaN"

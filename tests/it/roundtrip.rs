@@ -98,7 +98,7 @@ impl Stage<'_> {
         let expected = model.runs();
         for row in &mut rows {
             let config = row.pop().unwrap();
-            row.push(config.as_json());
+            row.push(config.into_json());
             // A run that was given no name has one all the same, which follows from its id.
             let given = expected
                 .iter()

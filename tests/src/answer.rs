@@ -51,10 +51,12 @@ impl Cell {
 
     /// This text of JSON in one spelling.
     #[must_use]
-    pub fn as_json(self) -> Self {
+    pub fn into_json(self) -> Self {
         match self {
-            Self::Text(text) => serde_json::from_str(&text)
-                .map_or(Self::Text(text), |value: Value| Self::json(&value)),
+            Self::Text(text) => match serde_json::from_str(&text) {
+                Ok(value) => Self::json(&value),
+                Err(_no_json) => Self::Text(text),
+            },
             other => other,
         }
     }
