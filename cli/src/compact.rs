@@ -1,20 +1,22 @@
-//! `runlake compact`: the logs of dead writers become segments.
+//! `runlake compact`: the logs of dead writers become segments, many segments become few, and what nobody needs any more
+//! is removed.
 
 use std::{io::Write as _, path::Path};
 
 use clap::Args;
+use runlake_engine::{Compacted, Flushed};
 
-use crate::{failure::Failure, number, progress, store, terminal::Terminal};
+use crate::{failure::Failure, number, progress, store, terminal::Terminal, text};
 
-/// Take in the logs of writers that ended, so that other engines can read every point
+/// Take in the logs of writers that ended, merge small files into large ones, and free what they replaced
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   runlake compact
   runlake compact --gc-now
 
-Safe at any time, also while runs are logged. Where no writer is alive, tables/points is a Delta table with every point
-of the lake afterwards: polars, DuckDB and Spark read it as it stands.")]
+Safe at any time, also while runs are logged: no point changes, and no query is stopped. Where no writer is alive,
+tables/points is a Delta table with every point of the lake afterwards: polars, DuckDB and Spark read it as it stands.")]
 pub(crate) struct Compact {
     /// Free at once what compaction has replaced, instead of after an hour; queries that still read it fail
     #[arg(long)]
@@ -24,20 +26,23 @@ pub(crate) struct Compact {
 impl Compact {
     pub(crate) fn run(self, store: Option<&Path>, terminal: &mut Terminal) -> Result<(), Failure> {
         let lake = store::open(store)?;
-        let bar = progress::things("compacting", 0);
+        let bar = progress::things("adopting", 0);
         let flushed = lake.adopt(&mut |done, of| {
             bar.set_length(of);
             bar.set_position(done);
         });
         bar.finish_and_clear();
         let flushed = flushed?;
+        let bar = progress::things("merging", 0);
+        let compacted = lake.compact(self.gc_now, &mut |done, of| {
+            bar.set_length(of);
+            bar.set_position(done);
+            true
+        });
+        bar.finish_and_clear();
+        say(terminal, flushed, &compacted?)?;
+
         let snapshot = lake.snapshot()?;
-        writeln!(
-            terminal,
-            "{} taken in, with {}",
-            number::counted(flushed.adopted, "log"),
-            number::counted(flushed.points, "point")
-        )?;
         let segments = snapshot.segments();
         writeln!(
             terminal,
@@ -54,10 +59,32 @@ impl Compact {
                 number::counted(live as u64, "point")
             )?;
         }
-        if self.gc_now {
-            // Segments are not merged yet, so none is ever replaced.
-            writeln!(terminal, "nothing to free: no segment was replaced")?;
-        }
         Ok(())
     }
+}
+
+fn say(terminal: &mut Terminal, flushed: Flushed, compacted: &Compacted) -> Result<(), Failure> {
+    writeln!(
+        terminal,
+        "{} taken in, with {}",
+        number::counted(flushed.adopted, "log"),
+        number::counted(flushed.points, "point")
+    )?;
+    writeln!(
+        terminal,
+        "{} merged into {}, {} freed",
+        number::counted(compacted.merged, "segment"),
+        number::count(compacted.into),
+        number::bytes(compacted.freed_bytes)
+    )?;
+    if compacted.is_busy {
+        writeln!(terminal, "nothing was merged here: another process is merging")?;
+    }
+    if compacted.lacks_space {
+        writeln!(terminal, "not all was merged: the disk is almost full")?;
+    }
+    for problem in &compacted.problems {
+        writeln!(terminal, "left as it is: {}", text::printable(problem))?;
+    }
+    Ok(())
 }

@@ -94,6 +94,19 @@ pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
     create(path)?.write_all(bytes).map_err(|e| Error::io("write", path, e))
 }
 
+/// Opens a file whose bytes do not matter, creating it where it is missing: something to lock. One that another user
+/// created need only be readable.
+pub(crate) fn open_to_lock(path: &Path) -> Result<File> {
+    match open(path) {
+        Err(error) if error.is_not_found() => {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false);
+            options.open(path).map_err(|e| Error::io("create", path, e))
+        }
+        opened => opened,
+    }
+}
+
 /// Creates a folder that must not exist yet; not durable.
 pub(crate) fn create_dir(folder: &Path) -> Result<()> {
     fs::create_dir(folder).map_err(|e| Error::io("create the folder", folder, e))

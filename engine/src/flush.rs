@@ -127,42 +127,15 @@ impl Done {
     }
 }
 
-fn commit(
-    table: &Table,
-    mut segments: Vec<NewSegment>,
-    txns: Vec<Txn>,
-    now_us: i64,
-) -> Result<bool> {
+/// Commits the segments with the watermarks of the logs that they came from. False where another flush of the same logs
+/// came first.
+fn commit(table: &Table, segments: Vec<NewSegment>, txns: Vec<Txn>, now_us: i64) -> Result<bool> {
     if txns.is_empty() {
         return Ok(true);
     }
-    for segment in &mut segments {
-        segment.place()?;
-    }
-    let adds = segments.iter().map(|segment| segment.add.clone()).collect();
-    let edit = Edit { adds, removes: Vec::new(), txns, operation: "flush", data_change: true };
-    // After an error nobody knows whether the commit is there. The same edit once more finds out: it returns the
-    // version in which it already stands.
-    let outcome = match table.commit(&edit, now_us) {
-        Err(_unknown) => table.commit(&edit, now_us),
-        outcome => outcome,
-    };
-    match outcome {
-        Ok(Outcome::Committed(_)) => {
-            for segment in segments {
-                drop(segment.keep());
-            }
-            Ok(true)
-        }
-        Ok(Outcome::Superseded) => Ok(false),
-        Err(error) => {
-            // Better an orphan, which a later collection removes, than a commit whose files are gone.
-            for segment in segments {
-                drop(segment.keep());
-            }
-            Err(error)
-        }
-    }
+    let edit =
+        Edit { adds: Vec::new(), removes: Vec::new(), txns, operation: "flush", data_change: true };
+    Ok(segment::commit(table, segments, edit, now_us)? != Outcome::Superseded)
 }
 
 /// Flushes what this process has logged so far.

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     Error, Fact, Result, Run, RunBuilder, RunStats, SegmentMeta, Snapshot, State,
     catalog::{Table, TableKind},
+    compaction::{self, Compacted, World},
     disk,
     flush::{self, Flushed, Orphans, Tables},
     log::{
@@ -220,6 +221,24 @@ impl Lake {
         self.0.adopt(watch)
     }
 
+    /// Merges segments until few are left, and removes files that nobody needs any more: those that merges replaced an
+    /// hour ago, or just now with `gc_now`, and what killed processes left behind a day ago. No point changes. Safe at any
+    /// time; a snapshot that outlives the hour, or is there with `gc_now`, fails with [`Error::SnapshotExpired`] where it
+    /// needs a file that is gone.
+    ///
+    /// `watch` is told now and then how many rows were merged, of about how many, and says whether to go on; a merge that
+    /// is given up leaves the table as it was.
+    pub fn compact(
+        &self,
+        gc_now: bool,
+        watch: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Compacted> {
+        let core = &self.0;
+        core.check_writable()?;
+        let Tables { points, facts, .. } = &core.process().tables;
+        compaction::run(&core.root, points, facts, gc_now, &mut World::here(watch))
+    }
+
     /// Counters of this process.
     pub fn metrics(&self) -> LakeMetrics {
         let mut metrics = LakeMetrics::default();
@@ -412,6 +431,25 @@ impl Core {
     pub(crate) fn adopt(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
         self.check_writable()?;
         flush::adopt(&self.process().tables, &self.host, os::now_us(), watch)
+    }
+
+    /// The tables of which a writer merges segments now.
+    fn tables_to_merge(&self) -> Result<Vec<TableKind>> {
+        let Tables { points, facts, .. } = &self.process().tables;
+        let mut due = Vec::new();
+        for table in [points, facts] {
+            if compaction::is_due(table)? {
+                due.push(table.kind());
+            }
+        }
+        Ok(due)
+    }
+
+    /// Makes a merge in the background give up, so that whoever ends has the machine.
+    pub(crate) fn hurry_merge(&self) {
+        if let Some(background) = &*lock(&self.process().background) {
+            background.hurry_merge();
+        }
     }
 
     /// The facts of a segment; read once, since segments never change.

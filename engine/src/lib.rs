@@ -6,6 +6,7 @@
 //!
 //! It is not a server and knows no SQL (see `runlake-query`); it has no async runtime.
 mod catalog;
+mod compaction;
 mod disk;
 mod effective;
 mod error;
@@ -26,6 +27,7 @@ mod snapshot;
 pub mod store;
 mod tail;
 
+pub use compaction::Compacted;
 pub use effective::Hidden;
 pub use error::{Error, Result};
 pub use fact::{Fact, FactKind};

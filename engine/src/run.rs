@@ -385,6 +385,7 @@ impl Run {
 
     /// Ends the run in `state` and makes it durable. Rows that are logged later are still kept.
     pub fn finish(&self, state: State, exit_code: Option<i32>) -> Result<RunStats> {
+        self.inner.lake.core().hurry_merge();
         if let Some(code) = exit_code {
             self.attribute("exit_code", Some(code.into()))?;
         }

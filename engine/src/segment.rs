@@ -15,9 +15,11 @@ use file::Footer;
 use index::CachedIndex;
 
 pub(crate) use index::{IndexRow, Summary};
-pub(crate) use reader::{ALL_COLUMNS, read_facts, read_index, read_points, read_series, scan};
+pub(crate) use reader::{
+    ALL_COLUMNS, POINT_COLUMNS, Scan, read_facts, read_index, read_points, read_series, scan,
+};
 pub(crate) use schema::{batches, points as points_schema};
-pub(crate) use writer::{NewSegment, PointsWriter, write_facts, write_points};
+pub(crate) use writer::{NewSegment, PointsWriter, commit, write_facts, write_points};
 
 /// What the catalog knows of a segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,7 +154,7 @@ pub(crate) mod tests {
             .collect()
     }
 
-    fn sorted_rows(points: &SortedPoints) -> Vec<(SeriesKey, i64, i64, u64)> {
+    pub(crate) fn sorted_rows(points: &SortedPoints) -> Vec<(SeriesKey, i64, i64, u64)> {
         let of = |series: &crate::Series| {
             let key = series.key.clone();
             series.rows.clone().map(move |row| {

@@ -48,8 +48,50 @@ fn compact_takes_in_what_dead_writers_left() {
     let before = all(&lake);
     lab.run(&["compact", "--gc-now"]).ok().prints(&["taken in", " now ("]);
     assert_eq!(all(&lake), before);
-    lab.run(&["compact"]).ok().prints(&["0 logs taken in, with 0 points"]);
+    lab.run(&["compact"])
+        .ok()
+        .prints(&["0 logs taken in, with 0 points", "0 segments merged into 0, 0 B freed"]);
     lab.run(&["verify"]).ok().prints(&["are sound"]);
+}
+
+#[test]
+fn compact_merges_segments_and_frees_what_they_replaced() {
+    let lab = Lab::new();
+    let lake = lab.lake();
+    for name in ["a", "b", "c"] {
+        finished_run(&lake, "p", name, 100);
+        lake.flush().unwrap();
+    }
+    let query = "select * from points_all order by run_id, metric, step";
+    let before = lab.rows(query);
+    assert_eq!(before.len(), 600);
+    // Three segments of points and three of facts.
+    lab.run(&["compact"])
+        .ok()
+        .prints(&["6 segments merged into 2, 0 B freed", "600 points in 1 segment now ("]);
+    assert_eq!(lab.rows(query), before);
+    let replaced = lab.path().join("runs.lake/tables/points/l0");
+    assert_eq!(files(&replaced, ".parquet").len(), 3, "they stay for an hour");
+
+    let said = lab.run(&["compact", "--gc-now"]).ok().prints(&["0 segments merged into 0, "]);
+    assert!(!said.out.contains(" 0 B freed"), "{said:#?}");
+    assert_eq!(files(&replaced, ".parquet").len(), 0);
+    assert_eq!(lab.rows(query), before);
+    lab.run(&["verify"]).ok().prints(&["600 points in 1 segment and 0 in logs are sound"]);
+}
+
+#[test]
+fn compact_leaves_a_damaged_segment_alone_and_names_it() {
+    let lab = Lab::new();
+    let lake = lab.lake();
+    for name in ["a", "b", "c"] {
+        finished_run(&lake, "p", name, 1000);
+        lake.flush().unwrap();
+    }
+    let damaged = &segments(&lake)[0];
+    flip(damaged, usize::try_from(fs::metadata(damaged).unwrap().len()).unwrap() / 3);
+    let name = damaged.file_name().unwrap().to_str().unwrap();
+    lab.run(&["compact"]).ok().prints(&["left as it is: ", name, "6,000 points in 2 segments"]);
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl Table {
         Self { kind, dir, log, writers, turn: Mutex::default(), cached: Mutex::default() }
     }
 
+    /// Which table it is.
+    pub(crate) fn kind(&self) -> TableKind {
+        self.kind
+    }
+
     /// The folder of the table; names of segments are relative to it.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir

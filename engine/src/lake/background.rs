@@ -7,7 +7,13 @@ use std::{
 };
 
 use super::Core;
-use crate::{Error, Result, log::writer::Writer, os};
+use crate::{
+    Error, Result,
+    catalog::Table,
+    compaction::{self, World},
+    log::writer::Writer,
+    os,
+};
 
 /// How often the sync thread looks after the writer: heartbeat, dropped rows, next file, a disk that was full.
 const TEND_EVERY: Duration = Duration::from_millis(100);
@@ -16,6 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// When the flush thread first looks for logs of dead writers, and how often then. Not at once: `init` costs nothing.
 const ADOPT_FIRST: Duration = Duration::from_secs(2);
 const ADOPT_EVERY: Duration = Duration::from_mins(1);
+/// How often the flush thread looks whether segments want merging, and how long it leaves it after a merge came to
+/// nothing.
+const MERGE_EVERY: Duration = Duration::from_secs(10);
+const MERGE_LATER: Duration = Duration::from_mins(1);
+/// A merge is given up when so many times the bytes that make a flush due wait in the log.
+const MERGE_BEFORE_FLUSHES: u64 = 4;
 /// Dead writers are worth a commit when there are so many, or so many bytes of log.
 const ADOPT_WRITERS: u64 = 64;
 const ADOPT_BYTES: u64 = 1 << 20;
@@ -43,6 +55,8 @@ struct Asked {
     syncs_done: u64,
     /// The last sync that failed, and why.
     sync_failed: Option<(u64, String)>,
+    /// How often a merge was told to give way.
+    merges_hurried: u64,
 }
 
 impl Bell {
@@ -82,6 +96,11 @@ impl Background {
             })?,
         ];
         Ok(Self { bell, threads, generation: os::fork_generation() })
+    }
+
+    /// Makes a merge that is under way give up, without waiting for it.
+    pub(crate) fn hurry_merge(&self) {
+        self.bell.lock().merges_hurried += 1;
     }
 
     /// Waits until what was published before the call is durable. Calls that wait at once share one sync.
@@ -166,6 +185,7 @@ fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
 fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
     let started = Instant::now();
     let (mut look_for_orphans, mut pause) = (ADOPT_FIRST, LOOK_EVERY);
+    let mut look_for_merge = MERGE_EVERY;
     while bell.wait(pause, |_| false) {
         let Some(core) = core.upgrade() else { return };
         pause = LOOK_EVERY;
@@ -193,5 +213,39 @@ fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
                 tracing::warn!(%error, "logs of dead writers could not be taken in");
             }
         }
+        if started.elapsed() >= look_for_merge {
+            let merged = merge(bell, writer, core);
+            look_for_merge = started.elapsed() + merged.unwrap_or(MERGE_EVERY);
+        }
     }
+}
+
+/// Merges segments where that is due. Says when to look again, where that is not soon.
+fn merge(bell: &Bell, writer: &Writer, core: Arc<Core>) -> Option<Duration> {
+    let log_bytes = core.options.flush_after_bytes.saturating_mul(MERGE_BEFORE_FLUSHES);
+    let hurried = bell.lock().merges_hurried;
+    let mut goes_on = |_, _| {
+        let asked = bell.lock();
+        !asked.stop
+            && asked.merges_hurried == hurried
+            && writer.tail_bytes() < log_bytes
+            && !writer.is_stranded()
+    };
+    let due = core.tables_to_merge();
+    let root = core.root.clone();
+    // A merge takes seconds. The lake is not held for that long, so that whoever drops it last can close it.
+    drop(core);
+    let due = due.inspect_err(|error| tracing::warn!(%error, "cannot tell what to merge"));
+    for kind in due.unwrap_or_default() {
+        match compaction::run_once(&root, &Table::new(&root, kind), &mut World::here(&mut goes_on))
+        {
+            Ok(done) if done.merged > 0 => {}
+            Ok(_) => return Some(MERGE_LATER),
+            Err(error) => {
+                tracing::warn!(%error, "segments could not be merged");
+                return Some(MERGE_LATER);
+            }
+        }
+    }
+    None
 }

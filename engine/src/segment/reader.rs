@@ -215,6 +215,9 @@ impl SegmentMeta {
 /// All columns of `points`.
 pub(crate) const ALL_COLUMNS: [usize; VALUE + 1] = [0, 1, 2, 3, 4, STEP, TIME, VALUE];
 
+/// The columns of `points` that are no ids: step, time and value.
+pub(crate) const POINT_COLUMNS: [usize; 3] = [STEP, TIME, VALUE];
+
 /// The series of a segment that are wanted.
 #[derive(Debug)]
 struct Wanted {

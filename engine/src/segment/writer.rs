@@ -13,7 +13,9 @@ use super::{
     schema::{FileKind, IDS, STEP, TIME, VALUE},
 };
 use crate::{
-    Error, Fact, Result, Series, SeriesKey, SortedPoints, UNKNOWN_TIME, catalog::Add, disk,
+    Error, Fact, Result, Series, SeriesKey, SortedPoints, UNKNOWN_TIME,
+    catalog::{Add, Edit, Outcome, Table},
+    disk,
 };
 
 /// Rows of a row group, which is what a writer holds in memory.
@@ -77,6 +79,34 @@ impl Drop for NewSegment {
     }
 }
 
+/// Moves the segments to their places and commits them as the files of `edit`. Where somebody else did the same before,
+/// they are deleted.
+pub(crate) fn commit(
+    table: &Table,
+    mut segments: Vec<NewSegment>,
+    edit: Edit,
+    now_us: i64,
+) -> Result<Outcome> {
+    for segment in &mut segments {
+        segment.place()?;
+    }
+    let adds = segments.iter().map(|segment| segment.add.clone()).collect();
+    let edit = Edit { adds, ..edit };
+    // After an error nobody knows whether the commit is there. The same edit once more finds out: it returns the
+    // version in which it already stands.
+    let outcome = match table.commit(&edit, now_us) {
+        Err(_unknown) => table.commit(&edit, now_us),
+        outcome => outcome,
+    };
+    // After a second error too: better an orphan, which a later collection removes, than a commit whose files are gone.
+    if !matches!(outcome, Ok(Outcome::Superseded)) {
+        for segment in segments {
+            drop(segment.keep());
+        }
+    }
+    outcome
+}
+
 /// Writes the points of one project as one segment of `level` into the staging folder of `table` and makes it
 /// durable. `series` is a part of `points.series` that shares a project.
 pub(crate) fn write_points(
@@ -135,8 +165,8 @@ impl PointsWriter {
         })
     }
 
-    /// Appends the points of one series, sorted by step, ties in the order of logging. Series come in sort order and
-    /// share a project.
+    /// Appends points of one series, sorted by step, ties in the order of logging. Series come in sort order and share
+    /// a project; one may come in several pieces.
     pub(crate) fn push(
         &mut self,
         key: &SeriesKey,
@@ -144,12 +174,19 @@ impl PointsWriter {
         times: &[i64],
         values: &[f64],
     ) -> Result<()> {
-        debug_assert!(self.index.last().is_none_or(|last| last.key < *key), "series come in order");
         debug_assert!(steps.is_sorted(), "the points of a series come in order");
         let points = steps.iter().zip(times).zip(values).map(|((&s, &t), &v)| (s, t, v));
-        let Some(summary) = Summary::of_points(points) else { return Ok(()) };
-        self.index.push(IndexRow { key: key.clone(), first_row: self.rows, summary });
-        self.rows += summary.count;
+        match self.index.last_mut() {
+            Some(last) if last.key == *key => {
+                points.for_each(|(step, time, value)| last.summary.push(step, time, value));
+            }
+            last => {
+                debug_assert!(last.is_none_or(|last| last.key < *key), "series come in order");
+                let Some(summary) = Summary::of_points(points) else { return Ok(()) };
+                self.index.push(IndexRow { key: key.clone(), first_row: self.rows, summary });
+            }
+        }
+        self.rows += steps.len() as u64;
         for &time in times {
             if time == UNKNOWN_TIME {
                 self.unknown_times += 1;
@@ -161,7 +198,10 @@ impl PointsWriter {
         while at < steps.len() {
             let group = &mut self.group;
             let end = steps.len().min(at + ROW_GROUP_ROWS - group.steps.len());
-            group.runs.push((key.clone(), end - at));
+            match group.runs.last_mut() {
+                Some((last, rows)) if last == key => *rows += end - at,
+                _ => group.runs.push((key.clone(), end - at)),
+            }
             group.steps.extend_from_slice(&steps[at..end]);
             group.times.extend_from_slice(&times[at..end]);
             group.values.extend_from_slice(&values[at..end]);
