@@ -164,7 +164,7 @@ fn paced() {
     let mut bare: Vec<(u32, f64)> = (0..10).map(|metric| (metric, 0.0)).collect();
     pace(Box::new(|step| {
         bare[0].1 = step as f64;
-        let at = step.unsigned_abs() as usize * 160 % (WARM_BYTES - 160);
+        let at = usize::try_from(step).unwrap_or_default() * 160 % (WARM_BYTES - 160);
         store(&mut warm[at..at + 160], step, &bare);
     }))
     .print("bare: clock and stores");

@@ -1,9 +1,5 @@
 //! A run that this process writes to.
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "lengths of slices fit 63 bits"
-)]
+#![expect(clippy::cast_possible_wrap, reason = "lengths of slices fit 63 bits")]
 
 use std::{
     fmt,

@@ -334,7 +334,8 @@ pub(crate) fn name_of(run_id: &str) -> String {
     let hash = u64::from(crc32c::crc32c(run_id.as_bytes())) << 32
         | u64::from(crc32c::crc32c_append(1, run_id.as_bytes()));
     let pick = |words: &[&str], hash: u64| {
-        words.get((hash % words.len().max(1) as u64) as usize).copied().unwrap_or("run").to_owned()
+        let place = usize::try_from(hash % words.len().max(1) as u64).unwrap_or_default();
+        words.get(place).copied().unwrap_or("run").to_owned()
     };
     let adjective = pick(&words.adjectives, hash >> 8);
     let noun = pick(&words.nouns, hash >> 24);

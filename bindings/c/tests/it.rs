@@ -1,4 +1,5 @@
 //! The C library as programs in C use it: the header, both libraries, and the example under a sanitizer.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test may fail as a test does")]
 
 use std::{
     path::{Path, PathBuf},

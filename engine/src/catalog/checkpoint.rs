@@ -296,6 +296,7 @@ fn encode(actions: Actions) -> std::io::Result<(u64, Vec<u8>)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests damage files as nobody else would")]
 mod tests {
     use std::{collections::BTreeMap, os::unix::fs::FileExt as _};
 
@@ -309,13 +310,13 @@ mod tests {
             size: 1 << 40,
             modification_time: 1_700_000_000_123,
             data_change: false,
-            stats: (at % 2 == 0)
+            stats: at
+                .is_multiple_of(2)
                 .then(|| r#"{"numRecords":7,"minValues":{"run_id":"\"é\n"}}"#.to_owned()),
-            tags: (at % 3 != 0)
+            tags: (!at.is_multiple_of(3))
                 .then(|| BTreeMap::from([("runlake.commit".to_owned(), Some(format!("{at}.0")))])),
         };
-        let txn =
-            |at: usize| SetTransaction { app_id: format!("w{at}"), version: i64::MAX - at as i64 };
+        let txn = |at: usize| SetTransaction { app_id: format!("w{at}"), version: i64::MAX >> at };
         Actions {
             protocol: Some(Protocol::ours()),
             metadata: Some(Metadata {

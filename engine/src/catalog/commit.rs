@@ -137,7 +137,7 @@ mod tests {
                     unnoticed += 1;
                 }
                 Err(Error::Corrupt { offset, .. }) => {
-                    assert!(offset <= bytes.len() as u64, "bit {at}")
+                    assert!(offset <= bytes.len() as u64, "bit {at}");
                 }
                 Err(Error::Unsupported { .. }) => {}
                 Err(other) => panic!("bit {at}: {other}"),

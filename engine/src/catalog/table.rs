@@ -540,7 +540,7 @@ mod tests {
         landed.sort_unstable();
         landed.dedup();
         assert_eq!((landed.len(), version.segments.len()), (all, all));
-        assert!(version.txns.values().all(|&mark| mark == EACH as i64));
+        assert!(version.txns.values().all(|&mark| usize::try_from(mark) == Ok(EACH)));
         for table in &tables {
             assert_eq!(seen(&table.load().unwrap()), seen(&version));
         }
