@@ -16,10 +16,11 @@ mod version;
 
 pub(crate) use action::Add;
 pub(crate) use kind::TableKind;
+#[cfg(test)]
 pub(crate) use location::encode as encode_path;
 pub(crate) use place::Place;
 pub(crate) use table::Table;
-pub(crate) use version::{TableVersion, Tombstone};
+pub(crate) use version::TableVersion;
 
 /// A change of a table, to be made whole or not at all.
 #[derive(Debug, Clone)]

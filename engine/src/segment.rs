@@ -15,8 +15,10 @@ use file::Footer;
 use index::CachedIndex;
 
 pub(crate) use index::{IndexRow, Summary};
+#[cfg(test)]
+pub(crate) use reader::read_points;
 pub(crate) use reader::{
-    ALL_COLUMNS, POINT_COLUMNS, Scan, read_facts, read_index, read_points, read_series, scan,
+    ALL_COLUMNS, POINT_COLUMNS, Scan, read_facts, read_index, read_series, scan,
 };
 pub(crate) use schema::{batches, points as points_schema};
 pub(crate) use writer::{NewSegment, PointsWriter, commit, write_facts, write_points};

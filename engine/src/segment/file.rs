@@ -76,11 +76,6 @@ impl FileWriter {
         Ok(Self { path, encoder, out })
     }
 
-    /// The file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Bytes written so far.
     pub(super) fn bytes(&self) -> u64 {
         self.out.bytes_written() as u64

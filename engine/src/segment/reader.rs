@@ -65,6 +65,7 @@ pub(crate) fn scan(segment: &SegmentMeta, filter: &Filter, columns: &[usize]) ->
 
 /// The points of `segment` that `filter` wants, in the order of the file. Rows of a foreign file that name no series,
 /// step or value are not points and left out.
+#[cfg(test)]
 pub(crate) fn read_points(segment: &SegmentMeta, filter: &Filter) -> Result<Points> {
     let (mut points, mut index) = (Points::default(), SeriesIndex::default());
     for batch in scan(segment, filter, &ALL_COLUMNS)? {
