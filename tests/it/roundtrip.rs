@@ -196,6 +196,15 @@ fn round_trip(seed: u64) {
     stage("adopted").check(&fresh(), &model);
     stage("adopted").check_elsewhere(&path, &model);
     assert!(session.lake().snapshot().unwrap().tail().is_empty(), "everything is in segments");
+
+    let before = session.lake().snapshot().unwrap().segments().len();
+    session.lake().compact(false, &mut |_, _| true).unwrap();
+    assert!(session.lake().snapshot().unwrap().segments().len() < before, "segments are merged");
+    stage("compacted").check(&session, &model);
+    stage("compacted").check(&fresh(), &model);
+    session.lake().compact(true, &mut |_, _| true).unwrap();
+    stage("what was replaced is removed").check(&fresh(), &model);
+    stage("what was replaced is removed").check_elsewhere(&path, &model);
 }
 
 /// Several seeds; `RUNLAKE_SEEDS=100` tries so many, `RUNLAKE_SEEDS=41..42` that one.
