@@ -316,7 +316,10 @@ mod tests {
             tags: (!at.is_multiple_of(3))
                 .then(|| BTreeMap::from([("runlake.commit".to_owned(), Some(format!("{at}.0")))])),
         };
-        let txn = |at: usize| SetTransaction { app_id: format!("w{at}"), version: i64::MAX >> at };
+        let txn = |at: usize| SetTransaction {
+            app_id: format!("w{at}"),
+            version: i64::MAX - i64::try_from(at).unwrap(),
+        };
         Actions {
             protocol: Some(Protocol::ours()),
             metadata: Some(Metadata {
