@@ -58,12 +58,14 @@ lint: ## formatting, clippy, ruff, the types of the package
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml
 
-bench: ## what logging and starting cost from Python
-	echo "[1/3] the package, into $(VENV)"
+bench: ## what logging costs, beside a bare loop, and what starting costs
+	echo "[1/4] the log from Rust; the first time it is compiled with full optimisation: a few minutes"
+	cargo bench --quiet -p runlake-benches --bench log
+	echo "[2/4] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
-	echo "[2/3] benches/python_log.py: a row, a few seconds"
+	echo "[3/4] benches/python_log.py: a row, a few seconds"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
-	echo "[3/3] benches/python_start.py: import, init, a thousand short programs, a few minutes"
+	echo "[4/4] benches/python_start.py: import, init, a thousand short programs, a few minutes"
 	$(BIN)/python $(PACKAGE)/benches/python_start.py
 
 wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first time
@@ -72,8 +74,12 @@ wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first tim
 	echo "[2/2] the wheel, optimised"
 	$(BIN)/maturin build --manifest-path $(PACKAGE)/Cargo.toml --profile dist --out dist
 
-prove: ## (nothing yet) model checking of the log
-	echo "Nothing is proved yet. What stands for it now is in 'make test': writers killed at random, corrupted files, full disks."
+prove: ## 200 kills, 25 made-up logs, many damaged bytes: what takes longer than 'make test' has
+	echo "Writers killed at random, then logs made up from seeds, then flipped bytes: about 10 minutes."
+	echo "[1/2] kills"
+	RUNLAKE_KILLS=200 cargo test --workspace --test it kills -- --nocapture
+	echo "[2/2] made-up logs and damage"
+	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 cargo test --workspace --test it -- roundtrip damage
 
 frameworks: ## (nothing yet) the package under PyTorch, Lightning and others
 	echo "No framework is tested yet."
