@@ -182,7 +182,7 @@ fn paced() {
         run.log(step, &row).expect("rows are kept");
     }))
     .print("lake: run.log");
-    let stats = run.finish(State::Finished, Some(0)).expect("the end");
+    let stats = run.finish(State::Finished).expect("the end");
     assert_eq!(stats.rows, u64::from(ROWS_A_SECOND * SECONDS));
     check(&lake, stats.points);
 }

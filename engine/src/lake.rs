@@ -105,7 +105,7 @@ impl LakeOptions {
 /// for step in 0..100 {
 ///     run.log(step, &[(loss, 1.0 / (1.0 + step as f64))])?;
 /// }
-/// run.finish(State::Finished, Some(0))?;
+/// run.finish(State::Finished)?;
 ///
 /// let series = Lake::open(&path)?.snapshot()?.series(&Filter::default())?;
 /// assert_eq!((series[0].count, series[0].last_value), (100, 0.01));

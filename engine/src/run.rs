@@ -311,6 +311,17 @@ impl Run {
     pub fn log_many(
         &self,
         metric: MetricId,
+        steps: Option<&[i64]>,
+        times: Option<&[i64]>,
+        values: &[f64],
+    ) -> Result<()> {
+        self.log_many_labelled(metric, None, steps, times, values)
+    }
+
+    /// As [`Run::log_many`], with labels.
+    pub fn log_many_labelled(
+        &self,
+        metric: MetricId,
         labels: Option<LabelsId>,
         steps: Option<&[i64]>,
         times: Option<&[i64]>,
@@ -380,11 +391,8 @@ impl Run {
     }
 
     /// Ends the run in `state` and makes it durable. Rows that are logged later are still kept.
-    pub fn finish(&self, state: State, exit_code: Option<i32>) -> Result<RunStats> {
+    pub fn finish(&self, state: State) -> Result<RunStats> {
         self.inner.lake.core().hurry_merge();
-        if let Some(code) = exit_code {
-            self.attribute("exit_code", Some(code.into()))?;
-        }
         self.say_dropped()?;
         // ORDERING: Relaxed, the flag stands alone.
         self.inner.is_open.store(false, Ordering::Relaxed);
@@ -400,6 +408,12 @@ impl Run {
             }
         }
         Ok(stats)
+    }
+
+    /// As [`Run::finish`], and keeps the code with which the program ends.
+    pub fn finish_with_code(&self, state: State, exit_code: i32) -> Result<RunStats> {
+        self.attribute("exit_code", Some(exit_code.into()))?;
+        self.finish(state)
     }
 
     /// What this process logged to the run so far.

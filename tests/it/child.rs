@@ -81,6 +81,7 @@ fn is_what_it_is_told_to_be() {
             assert_eq!(runlake_cli::run(line), 0);
         }
         "full disk" => super::full_disk::train(Path::new(&argument)),
+        "readme" => super::readme::program().unwrap(),
         "read only" => super::damage::read_only(Path::new(&argument)),
         "sitting" => {
             let parts: Vec<&str> = argument.split('|').collect();

@@ -52,7 +52,7 @@ fn log_run(path: &Path, project: &str, run_id: &str) -> Lake {
         let labels = (step % 3 == 0).then_some(rank);
         run.log_labelled(step, Some(1_700_000_000_000_000 + step), labels, &row).unwrap();
     }
-    run.finish(State::Finished, Some(0)).unwrap();
+    run.finish(State::Finished).unwrap();
     lake
 }
 

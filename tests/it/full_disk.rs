@@ -54,7 +54,7 @@ pub(crate) fn train(disk: &Path) {
     let before = run.stats();
     log(1000);
     assert_eq!(run.stats().dropped_rows, before.dropped_rows, "there is room");
-    let stats = run.finish(State::Finished, Some(0)).unwrap();
+    let stats = run.finish_with_code(State::Finished, 0).unwrap();
     assert_eq!(
         stats.rows + stats.dropped_rows,
         logged.cast_unsigned(),

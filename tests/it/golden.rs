@@ -45,20 +45,14 @@ fn write() {
         run.log_labelled(1, Some(TIME), Some(rank), &[(loss, f64::INFINITY)]).unwrap();
         let (steps, values): (Vec<i64>, Vec<f64>) =
             (0..3000_i32).map(|step| (i64::from(step), f64::from(step) / 8.0)).unzip();
-        run.log_many(
-            many,
-            None,
-            Some(&steps),
-            Some(&vec![runlake_engine::UNKNOWN_TIME; 3000]),
-            &values,
-        )
-        .unwrap();
+        run.log_many(many, Some(&steps), Some(&vec![runlake_engine::UNKNOWN_TIME; 3000]), &values)
+            .unwrap();
         lake.flush().unwrap();
         let again = lake.run("p").id("a").launch("two").start().unwrap();
         for (step, value) in [(3, 7.0), (4, 8.0), (4, 9.0)] {
             again.log_labelled(step, Some(TIME + 10 + step), None, &[(loss, value)]).unwrap();
         }
-        again.finish(State::Finished, Some(0)).unwrap();
+        again.finish(State::Finished).unwrap();
         lake.flush().unwrap();
     }
     let lake = Lake::open(&path).unwrap();

@@ -1,5 +1,5 @@
-//! What holds for the whole: one path from logging to SQL, real data, damage, full disks, old lakes, and the layers
-//! of the code. One binary, so that DataFusion is linked once.
+//! What holds for the whole: one path from logging to SQL, real data, damage, full disks, old lakes, what the pages
+//! show, and the layers of the code. One binary, so that DataFusion is linked once.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,5 +12,6 @@ mod damage;
 mod full_disk;
 mod golden;
 mod layers;
+mod readme;
 mod real;
 mod roundtrip;

@@ -295,13 +295,14 @@ impl<'a> Player<'a> {
                 let labels = labels.map(|labels| self.labels[labels]);
                 self.runs[*run].log_labelled(*step, Some(*time), labels, &points)
             }
-            Act::Many { run, metric, labels, steps, times, values } => self.runs[*run].log_many(
-                self.metrics[*metric],
-                labels.map(|labels| self.labels[labels]),
-                steps.as_deref(),
-                Some(times),
-                values,
-            ),
+            Act::Many { run, metric, labels, steps, times, values } => self.runs[*run]
+                .log_many_labelled(
+                    self.metrics[*metric],
+                    labels.map(|labels| self.labels[labels]),
+                    steps.as_deref(),
+                    Some(times),
+                    values,
+                ),
         }
         .expect("a row is kept");
     }
@@ -310,7 +311,7 @@ impl<'a> Player<'a> {
     pub fn end(self) {
         for (run, start) in self.runs.iter().zip(&self.sitting.starts) {
             if let Some(state) = start.end {
-                run.finish(state, None).expect("the run ends");
+                run.finish(state).expect("the run ends");
             }
         }
     }

@@ -290,7 +290,7 @@ pub unsafe extern "C" fn runlake_log_many(
         };
         let (steps, times) = (column("steps", steps)?, column("times_us", times_us)?);
         let metric = MetricId::from_number(metric);
-        run.run.log_many(metric, some_labels(labels), steps, times, values)
+        run.run.log_many_labelled(metric, some_labels(labels), steps, times, values)
     })
 }
 
@@ -388,7 +388,7 @@ pub unsafe extern "C" fn runlake_finish(
             RUNLAKE_KILLED => State::Killed,
             other => return Err(invalid("state", format!("{other} is none of the states"))),
         };
-        run.run.finish(state, Some(exit_code)).map(drop)
+        run.run.finish_with_code(state, exit_code).map(drop)
     })
 }
 

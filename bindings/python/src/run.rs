@@ -290,7 +290,8 @@ impl PyRun {
                 if let (Some(place), false) = (place, values.is_empty()) {
                     let id = self.writing().columns.metric(place);
                     let log = || {
-                        self.run.log_many(id, labels, steps.as_deref(), times.as_deref(), &values)
+                        let (steps, times) = (steps.as_deref(), times.as_deref());
+                        self.run.log_many_labelled(id, labels, steps, times, &values)
                     };
                     match py.detach(log) {
                         Ok(()) => self.writing().columns.remember_many(place, &values),
@@ -335,7 +336,11 @@ impl PyRun {
                     .error(format!("state: {other:?} is none that a run can end with")));
             }
         };
-        py.detach(|| self.run.finish(state, exit_code)).map_err(|error| from_engine(&error))?;
+        let end = || match exit_code {
+            Some(code) => self.run.finish_with_code(state, code),
+            None => self.run.finish(state),
+        };
+        py.detach(end).map_err(|error| from_engine(&error))?;
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub(super) fn train(run: &Run, rule: Rule, stop: &AtomicBool) -> Result<(), Fail
         }
         run.log(step.cast_signed(), &row)?;
     }
-    run.finish(State::Finished, Some(0))?;
+    run.finish(State::Finished)?;
     Ok(())
 }
 

@@ -492,10 +492,10 @@ impl Writers<'_> {
         }
         self.lake.flush()?;
         for run in self.complete.drain(..) {
-            run.finish(State::Finished, None)?;
+            run.finish(State::Finished)?;
         }
         for writer in open {
-            writer.run.finish(state, None)?;
+            writer.run.finish(state)?;
         }
         self.lake.flush()?;
         Ok(())
@@ -548,7 +548,6 @@ impl Writer {
         if points > 0 {
             self.run.log_many(
                 waiting.metric,
-                None,
                 Some(&waiting.steps),
                 Some(&waiting.times),
                 &waiting.values,

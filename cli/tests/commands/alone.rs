@@ -23,7 +23,7 @@ fn alone_it_lists_the_recent_runs_with_state_step_loss_and_age() {
     let live = lake.run("digits").name("brisk-wren-3").start().unwrap();
     live.log_named(7, &[("val/loss", f64::NAN)]).unwrap();
     let failed = lake.run("other").name("failed-one").start().unwrap();
-    failed.finish(State::Failed, Some(1)).unwrap();
+    failed.finish_with_code(State::Failed, 1).unwrap();
 
     let said = lab.run(&[]).ok().prints(&["runs.lake", "3 runs"]);
     let line = |name: &str| {

@@ -129,7 +129,7 @@ pub(crate) fn finished_run(lake: &Lake, project: &str, name: &str, steps: i64) -
         let loss = 1.0 / (step + 1) as f64;
         run.log_named(step, &[("train/loss", loss), ("train/accuracy", 1.0 - loss)]).unwrap();
     }
-    run.finish(State::Finished, Some(0)).unwrap();
+    run.finish(State::Finished).unwrap();
     run
 }
 

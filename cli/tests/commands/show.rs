@@ -26,7 +26,7 @@ fn show_tells_attributes_config_summary_and_series() {
     run.log_named(100, &[("loss", f64::NAN)]).unwrap();
     run.log_labelled(3, None, Some(rank), &[(metric, 1.5)]).unwrap();
     run.summary("best", Some(0.125.into())).unwrap();
-    run.finish(State::Failed, Some(3)).unwrap();
+    run.finish_with_code(State::Failed, 3).unwrap();
 
     for name in ["3f2a", "3f", "calm-otter-17", "digits/3f2a", "@last"] {
         let said = lab.run(&["show", name]).ok().prints(&[

@@ -176,7 +176,7 @@ fn a_reader_that_goes_away_is_no_error() {
     let lake = lab.lake();
     let run = lake.run("p").start().unwrap();
     let metric = run.metric("v").unwrap();
-    run.log_many(metric, None, None, None, &vec![0.5; 300_000]).unwrap();
+    run.log_many(metric, None, None, &vec![0.5; 300_000]).unwrap();
     for format in ["csv", "jsonl", "json", "table", "arrow"] {
         let mut child =
             spawn(&mut lab.command(&["sql", "select * from points", "--format", format]));

@@ -41,7 +41,7 @@ fn fill(lake: &Lake, flushes: i64) {
                 run.log(step, &[(loss, value), (acc, -0.0)]).unwrap();
                 run.log_labelled(step, None, Some(labels), &[(loss, f64::INFINITY)]).unwrap();
             }
-            run.finish(State::Finished, Some(0)).unwrap();
+            run.finish(State::Finished).unwrap();
         }
         lake.flush().unwrap();
     }

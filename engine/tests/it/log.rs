@@ -76,7 +76,7 @@ fn wait_until(what: &str, mut there: impl FnMut() -> bool) {
 
 /// Logs 2,000 points of `metric`, a quarter of a block, with the steps that come next.
 fn log_part(run: &Run, metric: &str) {
-    run.log_many(run.metric(metric).unwrap(), None, None, None, &[0.5; 2000]).unwrap();
+    run.log_many(run.metric(metric).unwrap(), None, None, &[0.5; 2000]).unwrap();
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn dropped_rows_are_counted_once_also_where_a_run_moves_to_another_writer() {
     drop_some(&writer(lake.path()));
     wait_until("the second writer has said it", || counted() == run.dropped_rows());
     lake.flush().unwrap();
-    let stats = run.finish(State::Finished, None).unwrap();
+    let stats = run.finish(State::Finished).unwrap();
     assert_eq!(counted(), stats.dropped_rows);
     let kept = stats.points as usize;
     assert_eq!(points(&reader.snapshot().unwrap()).len(), kept);

@@ -78,7 +78,7 @@ fn steps_count_on_where_none_is_given_also_after_a_resume() {
     run.log_named(None, &[("a", 1.0)]).unwrap();
     run.log_named(7, &[("a", 2.0)]).unwrap();
     run.log_named(None, &[("a", 3.0)]).unwrap();
-    run.log_many(run.metric("b").unwrap(), None, None, None, &[1.0, 2.0]).unwrap();
+    run.log_many(run.metric("b").unwrap(), None, None, &[1.0, 2.0]).unwrap();
     run.log_named(None, &[("a", 4.0)]).unwrap();
     let steps: Vec<i64> = points(&lake.snapshot().unwrap()).iter().map(|point| point.3).collect();
     assert_eq!(steps, [0, 7, 8, 9, 10, 11]);
@@ -106,7 +106,7 @@ fn large_rows_large_facts_and_bulk_columns_come_back_whole() {
     run.log(1, &row).unwrap();
     let values: Vec<f64> = (0..10_000).map(f64::from).collect();
     let steps: Vec<i64> = (0..10_000).rev().collect();
-    run.log_many(run.metric("bulk").unwrap(), None, Some(&steps), Some(&steps), &values).unwrap();
+    run.log_many(run.metric("bulk").unwrap(), Some(&steps), Some(&steps), &values).unwrap();
     run.config("text", Some(json!("x".repeat(1 << 20)))).unwrap();
     let check = || {
         let snapshot = lake.snapshot().unwrap();
@@ -162,7 +162,7 @@ fn facts_fold_to_the_newest_word_and_survive_a_flush() {
     check(State::Running);
     lake.flush().unwrap();
     check(State::Running);
-    run.finish(State::Finished, Some(0)).unwrap();
+    run.finish(State::Finished).unwrap();
     check(State::Finished);
 }
 

@@ -31,7 +31,7 @@ fn a_reader_gives_the_same_rows_as_collect() {
     let run = lake.run("r");
     let metric = run.metric("x").unwrap();
     let values: Vec<f64> = (0..50_000).map(f64::from).collect();
-    run.log_many(metric, None, None, None, &values).unwrap();
+    run.log_many(metric, None, None, &values).unwrap();
     lake.lake.flush().unwrap();
     let relation = lake.session.sql("select value, run_id from points").unwrap();
     let mut reader = relation.reader().unwrap();
@@ -112,7 +112,7 @@ fn a_query_that_is_interrupted_leaves_the_threads_to_others() {
     let lake = Fixture::new();
     let run = lake.run("r");
     let values: Vec<f64> = (0..200_000).map(f64::from).collect();
-    run.log_many(run.metric("x").unwrap(), None, None, None, &values).unwrap();
+    run.log_many(run.metric("x").unwrap(), None, None, &values).unwrap();
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     for sql in ENDLESS {
         // More often than there are threads, so that one which went on would be missed.

@@ -36,7 +36,7 @@ fn writer() {
         next += BETWEEN_ROWS;
         run.log(step, &[(loss, 0.5)]).unwrap();
     }
-    run.finish(State::Finished, Some(0)).unwrap();
+    run.finish(State::Finished).unwrap();
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn times_are_those_that_were_logged() {
     let lake = Fixture::new();
     let run = lake.run("r");
     let metric = run.metric("x").unwrap();
-    run.log_many(metric, None, Some(&[1, 2]), Some(&[1_500_000, 2_000_001]), &[1.0, 2.0]).unwrap();
+    run.log_many(metric, Some(&[1, 2]), Some(&[1_500_000, 2_000_001]), &[1.0, 2.0]).unwrap();
     for _place in ["live", "in a segment"] {
         assert_eq!(
             lake.rows("select time from points order by step"),

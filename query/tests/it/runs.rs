@@ -21,7 +21,7 @@ fn a_run_is_one_row_with_what_was_said_of_it() {
         .start()
         .unwrap();
     log(&run, "loss", 0, &[0.5, 0.25]);
-    run.finish(State::Failed, Some(3)).unwrap();
+    run.finish_with_code(State::Failed, 3).unwrap();
     assert_eq!(
         lake.rows(
             "select project, run_id, name, group_name, job_type, state, last_step, tags, notes, \
