@@ -89,7 +89,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Merges whatever is worth it, until few files are left, and then removes what nobody needs: what was replaced an hour
+/// Merges whatever is there and worth it, until few files are left, and then removes what nobody needs: what was replaced an hour
 /// ago, or just now with `gc_now`, and what killed processes left a day ago.
 pub(crate) fn run(
     lake: &Path,
@@ -154,20 +154,30 @@ struct Merging<'a> {
     limits: Limits,
     /// Segments that could not be read.
     broken: FxHashSet<String>,
+    /// The version at the first look. What others commit later is left for later: whoever merged that too would follow
+    /// a busy writer for ever.
+    began_at: Option<u64>,
+    /// What was merged here since.
+    made: FxHashSet<String>,
     /// Rows that were merged so far.
     rows: u64,
 }
 
 impl<'a> Merging<'a> {
     fn new(table: &'a Table, limits: Limits, rows: u64) -> Self {
-        Self { table, limits, broken: FxHashSet::default(), rows }
+        let (broken, made) = (FxHashSet::default(), FxHashSet::default());
+        Self { table, limits, broken, began_at: None, made, rows }
     }
 
     /// Makes the next merge. False where there is none to make, or no room, or it was given up, or somebody else was
     /// faster and may go on.
     fn next(&mut self, done: &mut Compacted, world: &mut World<'_>) -> Result<bool> {
         let version = self.table.load()?;
-        let stretches = plan::stretches(&version.segments, &self.broken, &self.limits);
+        let began_at = *self.began_at.get_or_insert_with(|| version.version.unwrap_or(0));
+        let late = version.segments.iter().filter(|segment| segment.version > began_at);
+        let late = late.map(|segment| &segment.name).filter(|name| !self.made.contains(*name));
+        let left_alone = self.broken.iter().chain(late).cloned().collect();
+        let stretches = plan::stretches(&version.segments, &left_alone, &self.limits);
         let Some(inputs) = plan::plan(&stretches, &self.limits) else { return Ok(false) };
         let bytes: u64 = inputs.iter().map(|input| input.bytes).sum();
         if (world.free_bytes)(self.table.dir())? < bytes.saturating_add(LEAVE_FREE_BYTES) {
@@ -194,6 +204,7 @@ impl<'a> Merging<'a> {
             }
         };
         let into = segments.len() as u64;
+        let made: Vec<_> = segments.iter().map(|segment| segment.add.name()).collect();
         let edit = Edit {
             adds: Vec::new(),
             removes: inputs.iter().map(|input| input.name.clone()).collect(),
@@ -203,7 +214,7 @@ impl<'a> Merging<'a> {
         };
         match segment::commit(self.table, segments, edit, (world.now_us)())? {
             Outcome::Superseded => return Ok(false),
-            Outcome::Committed(_) => {}
+            Outcome::Committed(_) => self.made.extend(made),
         }
         done.merged += inputs.len() as u64;
         done.into += into;
@@ -574,6 +585,29 @@ mod tests {
         assert!(merging.next(&mut done, &mut World::here(&mut flushes)).unwrap());
         bench.logged.extend(&mut bench.index, &late);
         assert_eq!(bench.points.load().unwrap().segments.len(), 2);
+        bench.check("after the merge");
+        bench.run(false);
+        bench.check("after another");
+    }
+
+    #[test]
+    fn a_compaction_ends_however_fast_others_flush() {
+        let mut bench = Bench::filled();
+        let other = Table::new(bench.lake.path(), TableKind::Points);
+        let mut late = Vec::new();
+        let mut flushes = |_: u64, _: u64| {
+            assert!(late.len() < 100, "what comes later is merged too, and there is no end");
+            late.push(some_points(7));
+            flush(&other, &late[late.len() - 1]);
+            true
+        };
+        let mut world = World::here(&mut flushes);
+        let done = run(bench.lake.path(), &bench.points, &bench.facts, false, &mut world).unwrap();
+        assert_eq!((done.merged, done.into), (4, 1));
+        for points in &late {
+            bench.logged.extend(&mut bench.index, points);
+        }
+        assert_eq!(bench.points.load().unwrap().segments.len(), 1 + late.len());
         bench.check("after the merge");
         bench.run(false);
         bench.check("after another");

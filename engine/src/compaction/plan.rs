@@ -26,11 +26,11 @@ pub(crate) struct Limits {
 /// stays where it is, so that their points have one place in the order of logging.
 pub(super) type Stretch = Vec<Arc<SegmentMeta>>;
 
-/// All stretches of a table. Left out are full files, files that somebody else wrote, and those that `broken` names.
+/// All stretches of a table. Left out are full files, files that somebody else wrote, and those that `left_alone` names.
 /// Linear in the segments.
 pub(super) fn stretches(
     segments: &[Arc<SegmentMeta>],
-    broken: &FxHashSet<String>,
+    left_alone: &FxHashSet<String>,
     limits: &Limits,
 ) -> Vec<Stretch> {
     let mut ended = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn stretches(
             continue;
         };
         let is_full = segment.level > 0 && segment.bytes >= limits.full_bytes;
-        if is_full || broken.contains(&segment.name) {
+        if is_full || left_alone.contains(&segment.name) {
             ended.extend(open.remove(project));
         } else {
             open.entry(project).or_default().push(Arc::clone(segment));
