@@ -1,232 +1,446 @@
-//! A process that is killed at any moment loses nothing that it published, and nothing of it is seen twice.
+//! A process that is killed at any moment loses nothing that it published, and nothing of it is seen twice. One that is
+//! stopped holds up nobody.
 //!
-//! The child is this test binary again, told by an environment variable what to be. It writes the number of each row
-//! to its standard output *after* `log` returned; the parent kills it and compares.
+//! The victims are this test binary again, told by an environment variable what to be. Each of their threads notes in a
+//! file how many rows it has logged, after `log` returned: a note outlives its process as a row does, so it is known to
+//! the row what must be there.
 
 use std::{
-    io::{Read as _, Write as _},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
+    collections::BTreeMap,
+    fs::{self, File},
+    iter,
+    os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
+    panic,
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use runlake_engine::{Filter, Lake, LakeOptions, State};
+use runlake_engine::{Error, Filter, Lake, LakeOptions, Run, State};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{points, points_of};
 
 const ROLE: &str = "RUNLAKE_TEST_ROLE";
-const THREADS: u64 = 4;
+const THREADS: usize = 4;
+/// Points of a row.
+const METRICS: usize = 3;
+/// Rows that a thread logs as fast as it can before it rests for a moment.
+const BURST: i64 = 16;
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Not a test of its own: what the child of the others does. Without the variable it has nothing to do.
+/// The rows that each thread of a victim has logged.
+type Noted = [i64; THREADS];
+
+/// How many kills are asked for.
+fn kills() -> u64 {
+    std::env::var("RUNLAKE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
+}
+
+/// What a point of a victim holds, so that no value can be taken for another.
+fn value(thread: usize, metric: usize, step: i64) -> f64 {
+    step as f64 + (thread * METRICS + metric) as f64 / 64.0
+}
+
+fn metric(thread: usize, metric: usize) -> String {
+    format!("thread {thread}/metric {metric}")
+}
+
+/// Not a test of its own: what the victims of the others do. Without the variable there is nothing to do.
 #[test]
-fn child() {
+fn victim() {
     let Ok(role) = std::env::var(ROLE) else { return };
-    let (path, run_id) = role.split_once('|').unwrap();
+    let [path, run_id, notes, pause_ms] = role.split('|').collect::<Vec<_>>()[..] else {
+        panic!("{role}")
+    };
+    die_of_a_panic();
+    die_with_the_parent();
+    let pause = Duration::from_millis(pause_ms.parse().unwrap());
     let mut options = LakeOptions::default();
     options.sync_every_ms = 20;
     let lake = options.open(path).unwrap();
     let run = lake.run("p").id(run_id).start().unwrap();
-    std::thread::scope(|scope| {
-        // One flush after another, so that many kills come while one is under way.
+    let notes = File::options().write(true).open(notes).unwrap();
+    thread::scope(|scope| {
+        // One flush and one merge after another, so that many kills come while one is under way.
         scope.spawn(|| {
-            for pause in std::iter::repeat(Duration::from_millis(10)) {
+            for pause in iter::repeat(pause) {
+                thread::sleep(pause);
                 lake.flush().unwrap();
-                std::thread::sleep(pause);
+            }
+        });
+        scope.spawn(|| {
+            for pause in iter::repeat(pause * 3 / 2) {
+                thread::sleep(pause);
+                let compacted = lake.compact(false, &mut |_, _| true).unwrap();
+                assert_eq!(compacted.problems, [""; 0]);
             }
         });
         for thread in 0..THREADS {
-            let run = run.clone();
-            scope.spawn(move || {
-                let metric = run.metric(&format!("m{thread}")).unwrap();
-                for step in 0.. {
-                    run.log(step, &[(metric, step as f64)]).unwrap();
-                    // One write of 16 bytes to a pipe is atomic: a number that arrives was logged before.
-                    let mut word = [0; 16];
-                    word[..8].copy_from_slice(&thread.to_le_bytes());
-                    word[8..].copy_from_slice(&step.to_le_bytes());
-                    std::io::stdout().lock().write_all(&word).unwrap();
-                    if step % 64 == 0 {
-                        std::io::stdout().lock().flush().unwrap();
-                    }
-                }
-            });
+            let (run, notes) = (&run, &notes);
+            scope.spawn(move || log_and_note(run, thread, notes));
         }
     });
 }
 
-fn spawn(path: &Path, run_id: &str) -> Child {
+fn log_and_note(run: &Run, thread: usize, notes: &File) {
+    let metrics: Vec<_> = (0..METRICS).map(|at| run.metric(&metric(thread, at)).unwrap()).collect();
+    for step in 0_i64.. {
+        let row: Vec<_> =
+            metrics.iter().enumerate().map(|(at, &id)| (id, value(thread, at, step))).collect();
+        run.log(step, &row).unwrap();
+        notes.write_all_at(&(step + 1).to_le_bytes(), 8 * thread as u64).unwrap();
+        if step % BURST == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Not a test of its own: takes in logs and merges, over and over, until it is killed.
+#[test]
+fn carer() {
+    let Ok(path) = std::env::var(ROLE) else { return };
+    die_of_a_panic();
+    die_with_the_parent();
+    let lake = Lake::open(path).unwrap();
+    for _round in 0_u64.. {
+        lake.adopt(&mut |_, _| {}).unwrap();
+        lake.compact(true, &mut |_, _| true).unwrap();
+    }
+}
+
+/// A panic of any thread ends the process, so that the parent sees that it did not die of the kill.
+fn die_of_a_panic() {
+    let say = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        process::abort();
+    }));
+}
+
+/// Whatever becomes of the parent, nobody logs on.
+fn die_with_the_parent() {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+}
+
+/// This binary as a process that does what the test called `what` does.
+fn spawn(what: &str, role: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["kills::child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(ROLE, format!("{}|{run_id}", path.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .args([&format!("kills::{what}"), "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .stdout(Stdio::null())
         .spawn()
         .unwrap()
 }
 
-/// Kills the child after `after`, and returns for each thread how many rows it said it had logged.
-fn kill(mut child: Child, after: Duration) -> [i64; THREADS as usize] {
-    let mut stdout = child.stdout.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        stdout.read_to_end(&mut bytes).unwrap();
-        bytes
-    });
-    std::thread::sleep(after);
+/// Kills `child`, which must not have ended in another way before.
+fn kill(child: &mut Child) {
     child.kill().unwrap();
-    child.wait().unwrap();
-    let bytes = reader.join().unwrap();
-    let mut logged = [0; THREADS as usize];
-    // The harness prints a few lines first; the words start at the first one that makes sense for thread and step 0.
-    let start = bytes
-        .windows(16)
-        .position(|word| word[..8].iter().all(|b| *b < THREADS as u8) && word[1..] == [0; 15]);
-    for word in start.map(|start| bytes[start..].chunks_exact(16)).into_iter().flatten() {
-        let thread = u64::from_le_bytes(word[..8].try_into().unwrap());
-        let step = i64::from_le_bytes(word[8..].try_into().unwrap());
-        assert!(thread < THREADS, "the stream of words is in step");
-        logged[thread as usize] = logged[thread as usize].max(step + 1);
-    }
-    logged
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it ended by itself: {status}");
 }
 
-fn check(lake: &Lake, run_id: &str, logged: &[i64], when: &str) -> usize {
+/// A process that logs until it is killed.
+struct Victim {
+    child: Child,
+    run_id: String,
+    notes: File,
+}
+
+impl Victim {
+    /// Starts one that flushes and merges all the time.
+    fn start(lake: &Path, run_id: &str) -> Self {
+        Self::start_with_pause(lake, run_id, Duration::from_millis(10))
+    }
+
+    /// Starts one that rests for `pause` between two flushes. Its notes are beside the lake.
+    fn start_with_pause(lake: &Path, run_id: &str, pause: Duration) -> Self {
+        let path = lake.with_file_name(format!("{run_id}.notes"));
+        let notes = File::create_new(&path).unwrap();
+        notes.set_len(8 * THREADS as u64).unwrap();
+        let role = format!("{}|{run_id}|{}|{}", lake.display(), path.display(), pause.as_millis());
+        let notes = File::open(&path).unwrap();
+        Self { child: spawn("victim", &role), run_id: run_id.to_owned(), notes }
+    }
+
+    fn noted(&self) -> Noted {
+        let mut noted = [0; THREADS];
+        for (thread, rows) in noted.iter_mut().enumerate() {
+            let mut bytes = [0; 8];
+            self.notes.read_exact_at(&mut bytes, 8 * thread as u64).unwrap();
+            *rows = i64::from_le_bytes(bytes);
+        }
+        noted
+    }
+
+    /// Waits until each thread has logged more than `rows` rows.
+    fn wait_for_more_than(&self, rows: Noted) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.noted().iter().zip(rows).any(|(now, then)| *now <= then) {
+            assert!(Instant::now() < deadline, "{} stands still at {rows:?}", self.run_id);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn kill(mut self) -> (String, Noted) {
+        kill(&mut self.child);
+        let noted = self.noted();
+        (self.run_id, noted)
+    }
+}
+
+/// Asserts that every row of a run that was noted is there, whole and once, and at most one more of each thread: the
+/// one that was logged and not noted yet. Returns how many points there are.
+fn check(lake: &Lake, run_id: &str, noted: Noted, when: &str) -> usize {
     let snapshot = lake.snapshot().unwrap();
-    assert_eq!(snapshot.problems(), [""; 0], "{when}");
-    let mut seen = 0;
+    assert_eq!(snapshot.problems(), [""; 0], "{run_id}, {when}");
     // Only this run is read: what a kill costs does not grow with the lake.
     let filter = Filter { runs: Some(vec![run_id.to_owned()]), ..Filter::default() };
+    let mut series: BTreeMap<String, Vec<(i64, u64)>> = BTreeMap::new();
     let points = points_of(&snapshot, &filter);
-    for (thread, &least) in logged.iter().enumerate() {
-        let metric = format!("m{thread}");
-        let mut steps: Vec<i64> =
-            points.iter().filter(|point| point.1 == metric).map(|point| point.3).collect();
-        steps.sort_unstable();
-        assert!(
-            steps.iter().copied().eq(0..steps.len() as i64),
-            "{when}: thread {thread} lost a row or has one twice"
-        );
-        assert!(
-            steps.len() as i64 >= least,
-            "{when}: thread {thread} logged {least} rows, {} are there",
-            steps.len()
-        );
-        seen += steps.len();
+    let seen = points.len();
+    for (_, metric, _, step, bits) in points {
+        series.entry(metric).or_default().push((step, bits));
     }
+    for (thread, noted) in noted.into_iter().enumerate() {
+        let columns: Vec<_> = (0..METRICS)
+            .map(|at| {
+                let mut points = series.remove(&metric(thread, at)).unwrap_or_default();
+                points.sort_unstable();
+                let rows = points.len() as i64;
+                let expected = (0..rows).map(|step| (step, value(thread, at, step).to_bits()));
+                assert!(
+                    points.iter().copied().eq(expected),
+                    "{run_id}, {when}: thread {thread} lost a row, or one is there twice or changed"
+                );
+                rows
+            })
+            .collect();
+        assert_eq!(columns, [columns[0]; METRICS], "{run_id}, {when}: a row is there in part");
+        assert!(
+            (noted..=noted + 1).contains(&columns[0]),
+            "{run_id}, {when}: thread {thread} logged {noted} rows, {} are there",
+            columns[0]
+        );
+    }
+    assert!(series.is_empty(), "{run_id}, {when}: nobody logged {series:?}");
     seen
 }
 
-#[test]
-fn killed_writers_lose_nothing_and_double_nothing() {
-    let kills: u64 =
-        std::env::var("RUNLAKE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(25);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("runs.lake");
-    let lake = Lake::open_or_create(&path).unwrap();
-    // Runs whose writers wait to be adopted.
-    let mut waiting = Vec::new();
-    // A fixed sequence of instants from "before the first row" to "after many flushes".
-    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-    let (mut total, mut crashed, mut while_flushing, mut staged) = (0, 0, 0, 0);
-    for kill_number in 0..kills {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let run_id = format!("r{kill_number}");
-        let logged = kill(spawn(&path, &run_id), Duration::from_millis(random % 250));
-        let seen = check(&lake, &run_id, &logged, "as the kill left it");
-        if let Ok(run) = lake.snapshot().unwrap().find_run(&run_id) {
-            assert_eq!(run.state, State::Crashed);
-            crashed += 1;
-        } else {
-            assert_eq!(seen, 0, "a run that has rows is known");
-        }
-        // A segment that no commit came for stays where it was written.
-        let left = segments_left(&path);
-        while_flushing += u64::from(left > staged);
-        staged = left;
-        total += seen;
-        waiting.push((run_id, logged, seen));
-        if waiting.len() == 4 || kill_number + 1 == kills {
-            lake.adopt(&mut |_, _| {}).unwrap();
-            for (run_id, logged, seen) in waiting.drain(..) {
-                assert_eq!(check(&lake, &run_id, &logged, "after adoption"), seen);
-            }
-            assert_eq!(folders_left(&path), [""; 0], "dead folders are gone");
-        }
+/// As [`check`], for a run whose process is gone; says whether the run is known: it may have died before it began.
+fn check_crashed(lake: &Lake, run_id: &str, noted: Noted) -> (usize, bool) {
+    let seen = check(lake, run_id, noted, "as the kill left it");
+    let run = lake.snapshot().unwrap().find_run(run_id);
+    if matches!(run, Err(Error::Unknown { .. })) {
+        assert_eq!(seen, 0, "a run that has rows is known");
+        return (seen, false);
     }
-    let snapshot = lake.snapshot().unwrap();
-    let rows: u64 = snapshot.segments().iter().map(|segment| segment.rows).sum();
-    assert_eq!((rows, snapshot.tail().len()), (total as u64, 0), "all runs together, once");
-    println!(
-        "{kills} kills, {while_flushing} of them while a segment was written, {total} rows: 0 lost, 0 twice; {crashed} \
-         runs read as crashed, {} were killed before they began",
-        kills - crashed
-    );
+    assert_eq!(run.unwrap().state, State::Crashed, "{run_id}");
+    (seen, true)
+}
+
+/// Numbers from a seed: the same instants in every test run.
+struct Instants(u64);
+
+impl Instants {
+    const fn new() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
+    }
+
+    fn below(&mut self, limit: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_micros(self.0 % limit.as_micros() as u64)
+    }
+}
+
+fn lake_in(folder: &Path) -> (PathBuf, Lake) {
+    let path = folder.join("runs.lake");
+    let lake = Lake::open_or_create(&path).unwrap();
+    (path, lake)
+}
+
+/// How many segments killed processes have left half made.
+fn left_behind(path: &Path) -> usize {
+    let staging = |table: &str| fs::read_dir(path.join("tables").join(table).join("_staging"));
+    ["points", "facts"].into_iter().filter_map(|table| staging(table).ok()).flatten().count()
 }
 
 /// The folders of writers. One that a kill left half made holds no row and keeps its temporary name for an hour, since
 /// its writer might be about to rename it.
 fn folders_left(path: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(path.join("log")).unwrap();
+    let entries = fs::read_dir(path.join("log")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| !name.starts_with('.')).collect()
 }
 
-/// How many segments killed flushes have left half made.
-fn segments_left(path: &Path) -> usize {
-    let staging = |table: &str| std::fs::read_dir(path.join("tables").join(table).join("_staging"));
-    ["points", "facts"].into_iter().filter_map(|table| staging(table).ok()).flatten().count()
+/// Takes in what the dead left, merges, and removes what was replaced.
+fn care(lake: &Lake) {
+    lake.adopt(&mut |_, _| {}).unwrap();
+    let compacted = lake.compact(true, &mut |_, _| true).unwrap();
+    assert_eq!(compacted.problems, [""; 0]);
 }
 
 #[test]
-fn an_adopter_that_is_killed_leaves_every_row_where_the_next_one_finds_it_once() {
+fn killed_writers_lose_nothing_and_double_nothing() {
+    let rounds = kills().div_ceil(2);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("runs.lake");
-    let lake = Lake::open_or_create(&path).unwrap();
-    let mut total = 0;
-    for round in 0..6_u64 {
-        let run_id = format!("r{round}");
-        let logged = kill(spawn(&path, &run_id), Duration::from_millis(150));
-        total += check(&lake, &run_id, &logged, "before");
-        let mut adopter = Command::new(std::env::current_exe().unwrap())
-            .args(["kills::adopter", "--exact", "--nocapture"])
-            .env(ROLE, &path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(5 + round * 7));
-        adopter.kill().unwrap();
-        adopter.wait().unwrap();
-        check(&lake, &run_id, &logged, "after the adopter was killed");
-        assert_eq!(points(&lake.snapshot().unwrap()).len(), total);
+    let (path, lake) = lake_in(folder.path());
+    let mut instants = Instants::new();
+    let mut runs = Vec::new();
+    let (mut total, mut crashed, mut while_writing) = (0, 0, 0);
+    for round in 0..rounds {
+        // Two at once, so that their commits meet. From "before the first row" to "after many flushes and merges".
+        let victims = ["a", "b"].map(|name| Victim::start(&path, &format!("{round}{name}")));
+        thread::sleep(instants.below(Duration::from_millis(160)));
+        if round % 4 == 3 {
+            care(&lake);
+        }
+        let before = left_behind(&path);
+        for victim in victims {
+            thread::sleep(instants.below(Duration::from_millis(40)));
+            let (run_id, noted) = victim.kill();
+            let (seen, is_known) = check_crashed(&lake, &run_id, noted);
+            total += seen;
+            crashed += u64::from(is_known);
+            runs.push((run_id, noted, seen));
+        }
+        // A segment that no commit came for stays where it was written.
+        while_writing += u64::from(left_behind(&path) > before);
+        if round % 4 == 3 || round + 1 == rounds {
+            care(&lake);
+            for (run_id, noted, seen) in runs.iter().rev().take(8) {
+                assert_eq!(check(&lake, run_id, *noted, "after adoption"), *seen);
+            }
+            assert_eq!(folders_left(&path), [""; 0], "dead folders are gone");
+        }
     }
-    lake.adopt(&mut |_, _| {}).unwrap();
+    let lake = Lake::open(&path).unwrap();
+    for (run_id, noted, seen) in &runs {
+        assert_eq!(check(&lake, run_id, *noted, "at the end"), *seen);
+    }
+    let snapshot = lake.snapshot().unwrap();
+    let rows: u64 = snapshot.segments().iter().map(|segment| segment.rows).sum();
+    assert_eq!((rows, snapshot.tail().len()), (total as u64, 0), "all runs together, once");
+    println!(
+        "{} kills, in {while_writing} of {rounds} rounds while a segment was written: {total} points, 0 lost, 0 twice; \
+         {crashed} runs read as crashed, the others were killed before they began",
+        runs.len()
+    );
+}
+
+#[test]
+fn whoever_is_killed_while_it_takes_in_or_merges_leaves_every_row_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, lake) = lake_in(folder.path());
+    let mut instants = Instants::new();
+    let mut runs = Vec::new();
+    let mut total = 0;
+    let rounds = kills().div_ceil(4);
+    for round in 0..rounds {
+        let victim = Victim::start(&path, &format!("r{round}"));
+        victim.wait_for_more_than([100; THREADS]);
+        let (run_id, noted) = victim.kill();
+        total += check(&lake, &run_id, noted, "before");
+        let mut carer = spawn("carer", path.to_str().unwrap());
+        thread::sleep(instants.below(Duration::from_millis(60)));
+        kill(&mut carer);
+        check(&lake, &run_id, noted, "after the adopter was killed");
+        runs.push((run_id, noted));
+    }
+    care(&lake);
+    for (run_id, noted) in runs {
+        check(&lake, &run_id, noted, "at the end");
+    }
     assert_eq!(points(&lake.snapshot().unwrap()).len(), total);
-}
-
-/// What the child of the test above does.
-#[test]
-fn adopter() {
-    let Ok(path) = std::env::var(ROLE) else { return };
-    Lake::open(path).unwrap().adopt(&mut |_, _| {}).unwrap();
+    println!("{rounds} adopters were killed: {total} points, 0 lost, 0 twice");
 }
 
 #[test]
-fn thirty_two_writers_at_once_share_a_lake() {
+fn a_stopped_writer_holds_up_nobody_and_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("runs.lake");
-    let lake = Lake::open_or_create(&path).unwrap();
-    let children: Vec<_> =
-        (0..32).map(|at| (format!("w{at}"), spawn(&path, &format!("w{at}")))).collect();
-    std::thread::sleep(Duration::from_millis(500));
-    // Their pipes are full by now; each child waits in the middle of its work when it is killed.
+    let (path, lake) = lake_in(folder.path());
+    let mut instants = Instants::new();
+    let rounds = kills().div_ceil(12);
     let mut total = 0;
-    for (run_id, child) in children {
-        let logged = kill(child, Duration::ZERO);
-        total += check(&lake, &run_id, &logged, "killed among others");
+    for round in 0..rounds {
+        let stopped = Victim::start(&path, &format!("{round} stopped"));
+        stopped.wait_for_more_than([0; THREADS]);
+        thread::sleep(instants.below(Duration::from_millis(40)));
+        stopped.signal(Signal::STOP);
+
+        // Others log, flush, commit and are taken in; whoever reads sees all of them, and what the stopped one logged.
+        let others = ["a", "b"].map(|name| Victim::start(&path, &format!("{round}{name}")));
+        for other in &others {
+            other.wait_for_more_than([200; THREADS]);
+        }
+        let noted = stopped.noted();
+        check(&lake, &stopped.run_id, noted, "while it is stopped");
+        assert_eq!(
+            lake.snapshot().unwrap().find_run(&stopped.run_id).unwrap().state,
+            State::Running,
+            "who is stopped lives"
+        );
+        let others = others.map(|other| {
+            let (run_id, noted) = other.kill();
+            let (seen, _) = check_crashed(&lake, &run_id, noted);
+            (run_id, noted, seen)
+        });
+        care(&lake);
+        for (run_id, noted, seen) in &others {
+            assert_eq!(check(&lake, run_id, *noted, "taken in"), *seen);
+            total += seen;
+        }
+        assert_eq!(stopped.noted(), noted, "it was stopped all the time");
+        check(&lake, &stopped.run_id, noted, "after the others were taken in");
+
+        stopped.signal(Signal::CONT);
+        stopped.wait_for_more_than(noted.map(|rows| rows + 100));
+        let (run_id, noted) = stopped.kill();
+        total += check_crashed(&lake, &run_id, noted).0;
+        care(&lake);
+        check(&lake, &run_id, noted, "taken in");
     }
-    lake.adopt(&mut |_, _| {}).unwrap();
+    assert_eq!(points(&lake.snapshot().unwrap()).len(), total);
+    println!("{rounds} writers were stopped and went on: {total} points, 0 lost, 0 twice");
+}
+
+#[test]
+fn thirty_two_writers_at_once_share_a_lake_while_some_of_them_are_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, lake) = lake_in(folder.path());
+    // So many share the processors: with less rest they would do nothing but flush.
+    let pause = Duration::from_millis(400);
+    let start = |at| Victim::start_with_pause(&path, &format!("w{at}"), pause);
+    let victims: Vec<_> = (0..32).map(start).collect();
+    let (stopped, living) = victims.split_at(8);
+    for victim in &victims {
+        victim.wait_for_more_than([0; THREADS]);
+    }
+    for victim in stopped {
+        victim.signal(Signal::STOP);
+    }
+    for victim in living {
+        victim.wait_for_more_than(victim.noted());
+    }
+    for victim in stopped {
+        check(&lake, &victim.run_id, victim.noted(), "stopped among others");
+    }
+    let killed: Vec<_> = victims.into_iter().map(Victim::kill).collect();
+    let mut total = 0;
+    for (run_id, noted) in &killed {
+        total += check_crashed(&lake, run_id, *noted).0;
+    }
+    care(&lake);
+    for (run_id, noted) in killed {
+        check(&lake, &run_id, noted, "taken in");
+    }
     assert_eq!(points(&lake.snapshot().unwrap()).len(), total);
 }
