@@ -2,11 +2,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test may fail as a test does")]
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
-use runlake_engine::{Filter, Lake, State};
+use arrow::{
+    array::AsArray as _,
+    compute::cast,
+    datatypes::{DataType, Float64Type, Int64Type},
+};
+use runlake_engine::{Filter, Lake, Snapshot, State};
 
 fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -34,9 +40,9 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Compiles the example, with warnings as errors, and links it as `link` says.
-fn trainer(folder: &Path, extra: &[&str], link: &[&str]) -> PathBuf {
-    let program = folder.join("trainer");
+/// Compiles a program of this crate, with warnings as errors, and links it as `link` says.
+fn compile(source: &str, folder: &Path, extra: &[&str], link: &[&str]) -> PathBuf {
+    let program = folder.join("program");
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     run(Command::new(compiler)
         .args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-g", "-O1"])
@@ -44,7 +50,7 @@ fn trainer(folder: &Path, extra: &[&str], link: &[&str]) -> PathBuf {
         .args(extra)
         .arg("-I")
         .arg(crate_dir().join("include"))
-        .arg(crate_dir().join("examples/trainer.c"))
+        .arg(crate_dir().join(source))
         .args(link)
         .args(["-lpthread", "-ldl", "-lm"])
         .arg("-o")
@@ -97,9 +103,6 @@ fn the_header_says_what_the_library_does() {
     cbindgen::Builder::new()
         .with_config(config)
         .with_src(crate_dir().join("src/lib.rs"))
-        .with_src(crate_dir().join("src/status.rs"))
-        .with_src(crate_dir().join("src/lake.rs"))
-        .with_src(crate_dir().join("src/run.rs"))
         .generate()
         .unwrap()
         .write(&mut text);
@@ -117,7 +120,8 @@ fn the_header_says_what_the_library_does() {
 fn a_trainer_in_c_logs_through_the_static_library_under_a_sanitizer() {
     let folder = tempfile::tempdir().unwrap();
     let library = library("librunlake.a");
-    let program = trainer(
+    let program = compile(
+        "examples/trainer.c",
         folder.path(),
         &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
         &[library.to_str().expect("a path in UTF-8")],
@@ -129,7 +133,64 @@ fn a_trainer_in_c_logs_through_the_static_library_under_a_sanitizer() {
 fn a_trainer_in_c_logs_through_the_shared_library() {
     let folder = tempfile::tempdir().unwrap();
     let library = library("librunlake.so");
-    let program = trainer(folder.path(), &[], &[library.to_str().expect("a path in UTF-8")]);
+    let library_path = library.to_str().expect("a path in UTF-8");
+    let program = compile("examples/trainer.c", folder.path(), &[], &[library_path]);
     let beside = library.parent().expect("a file is in a folder");
     train(&program, Command::new(&program).env("LD_LIBRARY_PATH", beside));
+}
+
+/// The steps of each metric, in order; each value is its step.
+fn steps(snapshot: &Snapshot) -> BTreeMap<String, Vec<i64>> {
+    let mut found: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for batch in snapshot.scan(&Filter::default()).unwrap() {
+        let batch = batch.unwrap();
+        let metrics = cast(batch.column_by_name("metric").unwrap(), &DataType::Utf8).unwrap();
+        let steps = batch.column_by_name("step").unwrap().as_primitive::<Int64Type>();
+        let values = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
+        for row in 0..batch.num_rows() {
+            let step = steps.value(row);
+            assert_eq!(values.value(row).to_bits(), (step as f64).to_bits());
+            let metric = metrics.as_string::<i32>().value(row);
+            found.entry(metric.to_owned()).or_default().push(step);
+        }
+    }
+    for steps in found.values_mut() {
+        steps.sort_unstable();
+    }
+    found
+}
+
+/// A fork stops none of the threads: the child gets a copy of whatever they were in the middle of, and no threads.
+#[test]
+fn children_forked_while_threads_log_lose_nothing_and_leave_the_parent_alone() {
+    let children = std::env::var("RUNLAKE_KILLS").ok().and_then(|text| text.parse().ok());
+    let children: usize = children.unwrap_or(24);
+    let folder = tempfile::tempdir().unwrap();
+    let library = library("librunlake.a");
+    let library_path = library.to_str().expect("a path in UTF-8");
+    let program = compile("tests/fork.c", folder.path(), &[], &[library_path]);
+    let lake = folder.path().join("runs.lake");
+    let output = run(Command::new(&program).arg(&lake).arg(children.to_string()));
+    let logged: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+
+    let lake = Lake::open(&lake).unwrap();
+    for when in ["as they left it", "taken in"] {
+        let snapshot = lake.snapshot().unwrap();
+        assert_eq!(snapshot.problems(), [""; 0], "{when}");
+        assert_eq!(snapshot.find_run("forks").unwrap().state, State::Finished, "{when}");
+        let steps = steps(&snapshot);
+        let rows_of = |kind: &str| {
+            let of_kind = steps.iter().filter(|(metric, _)| metric.starts_with(kind));
+            of_kind.map(|(_, steps)| steps.len() as u64).collect::<Vec<_>>()
+        };
+        assert_eq!(rows_of("child/"), vec![200; 2 * children], "{when}");
+        assert_eq!(rows_of("parent/").len(), 4, "{when}");
+        assert_eq!(rows_of("parent/").iter().sum::<u64>(), logged, "{when}");
+        for (metric, steps) in steps {
+            let expected = (0_i64..).take(steps.len());
+            assert!(steps.iter().copied().eq(expected), "{when}: {metric} {steps:?}");
+        }
+        lake.adopt(&mut |_, _| {}).unwrap();
+    }
+    println!("{children} forks while 4 threads logged {logged} rows: 0 lost, 0 twice");
 }
