@@ -7,6 +7,7 @@ where the process dies without a word, from its absence.
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -177,12 +178,31 @@ def _watch() -> None:
         outer_hook(kind, error, traceback)
 
     def exit(status: Any = None, /) -> NoReturn:
-        global _error
-        _error = SystemExit(status)
+        _note_exit(status)
         outer_exit(status)
 
     exit.__doc__ = outer_exit.__doc__
     sys.excepthook, sys.exit = excepthook, exit
+
+    # `exit()` and `quit()` do not call `sys.exit`; without the module `site` there are none.
+    quitter = type(getattr(builtins, "exit", None))
+    if quitter.__name__ == "Quitter":
+        outer_call = quitter.__call__
+
+        def call(self: object, code: Any = None) -> None:
+            _note_exit(code)
+            outer_call(self, code)
+
+        quitter.__call__ = call  # type: ignore[method-assign]
+
+
+def _note_exit(status: object) -> None:
+    """The program is asked to end; in another thread than the main one, only that thread is."""
+    global _error
+    import threading
+
+    if threading.current_thread() is threading.main_thread():
+        _error = SystemExit(status)
 
 
 def _at_exit() -> None:
