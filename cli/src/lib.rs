@@ -15,6 +15,7 @@
 mod age;
 mod chart;
 mod compact;
+mod damage;
 mod demo;
 mod doctor;
 mod failure;

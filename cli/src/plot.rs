@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     chart::{Chart, Curve},
+    damage,
     failure::Failure,
     number, runs, store, suggestion,
     terminal::Terminal,
@@ -83,6 +84,7 @@ impl Plot {
     pub(crate) fn run(self, store: Option<&Path>, terminal: &mut Terminal) -> Result<(), Failure> {
         let lake = store::open(store)?;
         let snapshot = lake.snapshot()?;
+        damage::warn(snapshot.problems(), terminal);
         let candidates = self.candidates(&snapshot)?;
         let subjects = subjects(&snapshot, &candidates, &self.metric)?;
         let having: FxHashSet<(&str, &str)> =

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io::Write as _, path::Path};
 
 use runlake_engine::{Lake, store::Resolution};
 
-use crate::{failure::Failure, number, runs, store, terminal::Terminal};
+use crate::{damage, failure::Failure, number, runs, store, terminal::Terminal};
 
 /// How many runs the short list has.
 const RECENT: usize = 12;
@@ -38,9 +38,7 @@ pub(crate) fn list(store: Option<&Path>, terminal: &mut Terminal) -> Result<(), 
             number::count((all.len() - recent.len()) as u64)
         )?;
     }
-    if !snapshot.problems().is_empty() {
-        writeln!(terminal, "\nSomething in this lake is damaged: runlake verify")?;
-    }
+    damage::warn(snapshot.problems(), terminal);
     writeln!(
         terminal,
         "\n{dim}runlake show @last, runlake plot METRIC, runlake sql QUERY, runlake --help{dim:#}"

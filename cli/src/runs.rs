@@ -7,7 +7,7 @@ use runlake_engine::{Filter, RunInfo, SeriesInfo, Snapshot};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    age, failure::Failure, headline::headline, number, store, suggestion, table::Table,
+    age, damage, failure::Failure, headline::headline, number, store, suggestion, table::Table,
     terminal::Terminal,
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Runs {
 impl Runs {
     pub(crate) fn run(self, store: Option<&Path>, terminal: &mut Terminal) -> Result<(), Failure> {
         let snapshot = store::open(store)?.snapshot()?;
+        damage::warn(snapshot.problems(), terminal);
         let runs = of_project(&snapshot, self.project.as_deref())?;
         let limit = if self.limit == 0 { runs.len() } else { self.limit.min(runs.len()) };
         let table = tabulate(&snapshot, &runs[..limit])?;

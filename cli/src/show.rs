@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    age, failure::Failure, number, runs, sparkline::Sparkline, store, table::Table,
+    age, damage, failure::Failure, number, runs, sparkline::Sparkline, store, table::Table,
     terminal::Terminal, text,
 };
 
@@ -40,6 +40,7 @@ impl Show {
     pub(crate) fn run(self, store: Option<&Path>, terminal: &mut Terminal) -> Result<(), Failure> {
         let lake = store::open(store)?;
         let snapshot = lake.snapshot()?;
+        damage::warn(snapshot.problems(), terminal);
         let run = snapshot.find_run(&self.run)?;
         let all = snapshot.series(&Filter {
             projects: Some(vec![run.project.to_string()]),

@@ -15,6 +15,7 @@ use clap::Args;
 use runlake_query::{Relation, Session};
 
 use crate::{
+    damage,
     failure::Failure,
     format::{self, Batches, Format},
     number, store,
@@ -75,6 +76,7 @@ impl Sql {
             _ => self.query,
         };
         let relation = Session::new(store::open(store)?).sql(&query)?;
+        damage::warn(relation.problems(), terminal);
         let limit = match self.rows {
             Some(0) => None,
             None if terminal.is_interactive() && self.output.is_none() => Some(ROWS_ON_A_TERMINAL),

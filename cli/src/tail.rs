@@ -14,12 +14,13 @@ use arrow::{
     datatypes::{Float64Type, Int64Type, TimestampMicrosecondType},
 };
 use clap::Args;
-use runlake_engine::{RunInfo, Snapshot, State};
+use runlake_engine::{Filter, RunInfo, Snapshot, State};
 use runlake_query::Session;
 use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::{
-    age, failure::Failure, interrupt::Interrupt, number, runs, store, terminal::Terminal, text,
+    age, damage, failure::Failure, interrupt::Interrupt, number, runs, store, suggestion,
+    terminal::Terminal, text,
 };
 
 /// The least time between two looks at the lake.
@@ -59,6 +60,7 @@ impl Tail {
     pub(crate) fn run(self, store: Option<&Path>, terminal: &mut Terminal) -> Result<(), Failure> {
         let lake = store::open(store)?;
         let snapshot = lake.snapshot()?;
+        damage::warn(snapshot.problems(), terminal);
         let run = snapshot.find_run(&self.run)?;
         let name = text::printable(runs::title(&run));
         let interrupt = Interrupt::listen()?;
@@ -68,6 +70,9 @@ impl Tail {
                 "following {name}, which is {}; Ctrl-C stops following",
                 run.state.as_str()
             ));
+        }
+        for missing in self.missing(&snapshot, &run)? {
+            say(&missing);
         }
         let full_name = format!("{}/{}", run.project, run.run_id);
         let mut seen = Seen::default();
@@ -97,6 +102,27 @@ impl Tail {
                 return Ok(());
             }
         }
+    }
+
+    /// What to say of metrics that the run does not have. It may log them later, so that is no error.
+    fn missing(&self, snapshot: &Snapshot, run: &RunInfo) -> Result<Vec<String>, Failure> {
+        if self.metrics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let series = snapshot.series(&Filter {
+            projects: Some(vec![run.project.to_string()]),
+            runs: Some(vec![run.run_id.to_string()]),
+            metrics: None,
+        })?;
+        let known = || series.iter().map(|series| &*series.metric);
+        let missing = self.metrics.iter().filter(|metric| known().all(|name| name != *metric));
+        Ok(missing
+            .map(|metric| {
+                let question = suggestion::question(metric, known());
+                let hint = question.map_or_else(String::new, |question| format!("; {question}"));
+                format!("no metric '{metric}' yet{hint}")
+            })
+            .collect())
     }
 }
 

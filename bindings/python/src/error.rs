@@ -9,7 +9,7 @@ use pyo3::{
 use runlake_engine::Error as EngineError;
 use runlake_query::QueryError;
 
-/// The exceptions and the warning of `runlake._errors`.
+/// The exceptions and the warnings of `runlake._errors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     NoLake,
@@ -22,6 +22,7 @@ pub(crate) enum Class {
     StorageError,
     SnapshotExpired,
     RowDropped,
+    DamageWarning,
     DataWarning,
 }
 
@@ -38,6 +39,7 @@ impl Class {
             Self::StorageError => "StorageError",
             Self::SnapshotExpired => "SnapshotExpired",
             Self::RowDropped => "RowDropped",
+            Self::DamageWarning => "DamageWarning",
             Self::DataWarning => "DataWarning",
         }
     }
@@ -116,12 +118,12 @@ pub(crate) fn from_query(error: &QueryError) -> PyErr {
     }
 }
 
-/// Says `message` as a `DataWarning` at the line of Python that called us.
-pub(crate) fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
-    let category = Class::DataWarning.bind(py)?;
+/// Says `message` as a warning of class `category` at the line of Python that called us.
+pub(crate) fn warn(py: Python<'_>, category: Class, message: &str) -> PyResult<()> {
+    let category = category.bind(py)?;
     let details = PyDict::new(py);
     details.set_item("category", category)?;
-    // Called from Rust there is no frame of our own: level 1 is the caller of `log`.
+    // Called from Rust there is no frame of our own: level 1 is the caller.
     details.set_item("stacklevel", 1)?;
     py.import("warnings")?.call_method("warn", (message,), Some(&details))?;
     Ok(())

@@ -13,7 +13,7 @@ use runlake_engine::{Lake, LakeOptions, store};
 use runlake_query::{QueryError, Session};
 
 use crate::{
-    error::{from_engine, from_query},
+    error::{Class, from_engine, from_query, warn},
     relation::PyRelation,
 };
 
@@ -135,12 +135,17 @@ impl PyLake {
             interrupt.is_none()
         };
         let run = || {
-            self.session
-                .sql_while(query, LOOK_EVERY, &mut go_on)?
-                .collect_while(LOOK_EVERY, &mut go_on)
+            let relation = self.session.sql_while(query, LOOK_EVERY, &mut go_on)?;
+            let (schema, batches) = relation.collect_while(LOOK_EVERY, &mut go_on)?;
+            Ok((PyRelation::new(schema, batches), relation.problems().to_vec()))
         };
         match py.detach(run) {
-            Ok((schema, batches)) => Ok(PyRelation::new(schema, batches)),
+            Ok((relation, problems)) => {
+                for problem in problems {
+                    warn(py, Class::DamageWarning, &problem)?;
+                }
+                Ok(relation)
+            }
             Err(error) => Err(match (error, interrupt) {
                 // What the handler of the signal raised: KeyboardInterrupt, or what the program chose.
                 (QueryError::Interrupted, Some(raised)) => raised,

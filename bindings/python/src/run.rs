@@ -593,7 +593,7 @@ impl PyRun {
         for complaint in complaints {
             let is_news = self.writing().columns.is_news(&complaint.key);
             if is_news {
-                warn(py, &complaint.message)?;
+                warn(py, Class::DataWarning, &complaint.message)?;
             }
         }
         Ok(())

@@ -229,6 +229,23 @@ def test_a_lake_of_a_later_version_and_a_broken_one_are_told_apart(digits: runla
     assert len(runlake.open(store).runs()) == 2
 
 
+def test_damage_is_warned_of_and_the_rest_is_returned(store: Path, lake: Open, program: Program) -> None:
+    program(
+        "import os, runlake\n"
+        "run = runlake.init('p')\n"
+        "for step in range(100): run.log({'x': float(step)})\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    (log,) = store.glob("log/*/*.log")
+    content = bytearray(log.read_bytes())
+    # Behind the last byte that is not zero lies nothing.
+    content[len(bytes(content).rstrip(b"\0")) - 40] ^= 0x40
+    log.write_bytes(content)
+    with pytest.warns(runlake.DamageWarning, match=str(log)):
+        steps = lake().sql("select step from points order by step").fetchall()
+    assert 90 <= len(steps) < 100
+
+
 def test_a_directory_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no directory")

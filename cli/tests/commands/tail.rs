@@ -56,7 +56,7 @@ fn tail_prints_each_row_once_as_it_is_logged_until_the_run_ends() {
         assert_eq!(said(&line), format!("step {step} loss {value}"));
         lake.flush().unwrap();
     }
-    run.finish(State::Finished, Some(0)).unwrap();
+    run.finish(State::Finished).unwrap();
     assert_eq!(lines.recv_timeout(DEADLINE).ok(), None, "nothing more, and the end");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut err = String::new();
@@ -74,6 +74,16 @@ fn tail_of_a_run_that_ended_prints_its_last_rows_and_returns() {
         steps,
         ["step 27 train/loss 0.03571", "step 28 train/loss 0.03448", "step 29 train/loss 0.03333"]
     );
+}
+
+#[test]
+fn tail_says_so_where_a_metric_is_not_there_and_suggests() {
+    let lab = Lab::new();
+    finished_run(&lab.lake(), "p", "a", 3);
+    let said = lab.run(&["tail", "a", "--metric", "trian/loss", "--metric", "train/accuracy"]);
+    let said = said.ok().says(&["no metric 'trian/loss' yet; did you mean 'train/loss'?"]);
+    assert_eq!(said.out.lines().count(), 3, "{said:#?}");
+    assert!(!said.err.contains("train/accuracy"), "{said:#?}");
 }
 
 #[test]

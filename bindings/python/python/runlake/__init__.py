@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from runlake._errors import (
     CorruptLake,
+    DamageWarning,
     DataWarning,
     Error,
     InvalidArgument,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "CorruptLake",
+    "DamageWarning",
     "DataWarning",
     "Error",
     "InvalidArgument",

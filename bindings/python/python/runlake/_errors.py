@@ -71,5 +71,9 @@ class RowDropped(Error):
     """A row could not be kept and the run is strict about it. Free space, or log without `strict`."""
 
 
+class DamageWarning(UserWarning):
+    """Bytes of a lake are not as runlake wrote them, and what was returned is the rest. Run `runlake verify`."""
+
+
 class DataWarning(UserWarning):
     """Something that was logged could not be kept as it was. Said once for each key; the rest of the row is kept."""

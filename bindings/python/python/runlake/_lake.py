@@ -92,6 +92,7 @@ class RunInfo:
     created_at: datetime | None
     finished_at: datetime | None
     heartbeat_at: datetime | None
+    duration_s: float | None
     last_step: int | None
     tags: list[str]
     notes: str | None
