@@ -5,39 +5,68 @@
 //! Parquet segments, which a Delta Lake log catalogs. Readers, in any process, work from a [`Snapshot`].
 //!
 //! It is not a server and knows no SQL (see `runlake-query`); it has no async runtime.
+#![cfg_attr(
+    proof,
+    allow(dead_code, unused_imports, reason = "the proofs compile the log and what it stands on")
+)]
+
+#[cfg(not(proof))]
 mod catalog;
+#[cfg(not(proof))]
 mod compaction;
 mod disk;
+#[cfg(not(proof))]
 mod effective;
 mod error;
 mod fact;
+#[cfg(not(proof))]
 mod filter;
+#[cfg(not(proof))]
 mod flush;
+#[cfg(not(proof))]
 mod lake;
 mod log;
 mod names;
 mod os;
 mod points;
+#[cfg(not(proof))]
 mod process;
+#[cfg(not(proof))]
 mod run;
+#[cfg(not(proof))]
 mod runs;
+#[cfg(not(proof))]
 mod segment;
+#[cfg(not(proof))]
 mod series;
+#[cfg(not(proof))]
 mod snapshot;
+#[cfg(not(proof))]
 pub mod store;
+#[cfg(not(proof))]
 mod tail;
 
+#[cfg(not(proof))]
 pub use compaction::Compacted;
+#[cfg(not(proof))]
 pub use effective::Hidden;
 pub use error::{Error, Result};
 pub use fact::{Fact, FactKind};
+#[cfg(not(proof))]
 pub use filter::Filter;
+#[cfg(not(proof))]
 pub use flush::Flushed;
+#[cfg(not(proof))]
 pub use lake::{Health, Lake, LakeMetrics, LakeOptions};
 pub use names::{LabelsId, MetricId};
 pub use points::{Points, Series, SeriesIndex, SeriesKey, SortedPoints, UNKNOWN_TIME};
+#[cfg(not(proof))]
 pub use run::{Run, RunBuilder, RunStats};
+#[cfg(not(proof))]
 pub use runs::{RunInfo, State};
+#[cfg(not(proof))]
 pub use segment::SegmentMeta;
+#[cfg(not(proof))]
 pub use series::SeriesInfo;
+#[cfg(not(proof))]
 pub use snapshot::Snapshot;

@@ -14,11 +14,16 @@
 //! `docs/format/log.md` draws every field. Why not one shared tail: a producer that dies or is stopped between claim
 //! and publish would leave a hole that blocks all others.
 
+mod concurrent;
+#[cfg(proof)]
+mod explored;
 mod file;
 pub(crate) mod frame;
 mod header;
 mod memory;
 pub(crate) mod owner;
+#[cfg(all(test, proof))]
+mod proofs;
 pub(crate) mod reader;
 pub(crate) mod writer;
 
@@ -26,11 +31,11 @@ pub(crate) use file::LogFile;
 pub(crate) use header::{LastStep, run_key};
 
 /// The bytes of a block.
-pub(crate) const BLOCK_BYTES: usize = 64 << 10;
+pub(crate) const BLOCK_BYTES: usize = concurrent::bound(64 << 10, 256);
 /// The bytes between two tail words: two cache lines, since processors fetch lines in pairs.
 pub(crate) const TAIL_STRIDE: usize = 128;
 /// The bytes of the header.
-pub(crate) const HEADER_BYTES: usize = 4096;
+pub(crate) const HEADER_BYTES: usize = concurrent::bound(4096, 512);
 /// The most bytes that one frame may have; what is larger belongs into blobs.
 pub(crate) const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Bit of a tail word and of the claim word: nothing may be added any more.

@@ -19,7 +19,7 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 
 /// What the engine may be built from: arrow, parquet and small leaf crates. Another one needs a reason that outlives
 /// the week, and is no async runtime, SQL, HTTP or Python.
-const ENGINE_MAY_USE: [&str; 26] = [
+const ENGINE_MAY_USE: [&str; 27] = [
     "arc-swap",
     "arrow",
     "boxcar",
@@ -46,6 +46,7 @@ const ENGINE_MAY_USE: [&str; 26] = [
     "uuid",
     "zstd",
     "loom",
+    "shuttle",
 ];
 
 /// Crates that one member names and nobody else, by the start of their names.
@@ -350,7 +351,7 @@ fn exports(front: &str) -> BTreeMap<String, String> {
     let mut exports = BTreeMap::new();
     for line in code(front).split(';') {
         let Some((module, names)) =
-            line.trim().strip_prefix("pub use ").and_then(|line| line.split_once("::"))
+            line.split_once("pub use ").and_then(|(_, line)| line.split_once("::"))
         else {
             continue;
         };

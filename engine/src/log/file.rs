@@ -5,13 +5,11 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use super::{
+    concurrent::{self, AtomicU8, AtomicU64, Mutex, OnceLock, Ordering},
     file_bytes, file_name,
     frame::Space,
     header::{HEARTBEAT_OFFSET, Header, PLACE_BYTES, PLACES, PLACES_OFFSET},
@@ -256,9 +254,9 @@ impl LogFile {
     }
 }
 
-const CHUNK_WORDS: usize = 64;
+const CHUNK_WORDS: usize = concurrent::bound(64, 1);
 const CHUNK_IDS: usize = CHUNK_WORDS * 64;
-const CHUNKS: usize = IDS_MAX as usize / CHUNK_IDS;
+const CHUNKS: usize = concurrent::bound(IDS_MAX as usize / CHUNK_IDS, 1);
 
 /// A set of ids that only grows, read without a lock.
 #[derive(Debug)]
@@ -284,7 +282,7 @@ impl Defined {
     pub(crate) fn add(&self, id: u32) {
         let id = id as usize;
         if let Some(chunk) = self.0.get(id / CHUNK_IDS) {
-            let chunk = chunk.get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK_WORDS]));
+            let chunk = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
             // ORDERING: Release pairs with the Acquire in `has`.
             chunk[id % CHUNK_IDS / 64].fetch_or(1 << (id % 64), Ordering::Release);
         }
@@ -316,7 +314,7 @@ impl Places {
 
     fn set(&self, run: u32, place: usize) {
         if let Some(chunk) = self.0.get(run as usize / CHUNK_IDS) {
-            let chunk = chunk.get_or_init(|| Box::new([const { AtomicU8::new(0) }; CHUNK_IDS]));
+            let chunk = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU8::new(0))));
             // ORDERING: Relaxed, as in `of`.
             chunk[run as usize % CHUNK_IDS].store(place as u8 + 1, Ordering::Relaxed);
         }

@@ -4,21 +4,15 @@
 //! belong to the one thread that claimed it until it publishes them, and are never written again.
 #![expect(unsafe_code, reason = "a mapping is raw memory; everything above it is safe")]
 
-use std::{
-    fs::File,
-    io,
-    mem::ManuallyDrop,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-};
+use std::{fs::File, io, mem::ManuallyDrop, sync::Arc};
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
-
+#[cfg(not(proof))]
+use super::concurrent::Watched as _;
 use super::{
-    BLOCK_BYTES, HEADER_BYTES, SEALED, TAIL_STRIDE, blocks_start, header::CLAIM_OFFSET, tail_bytes,
-    tail_word,
+    BLOCK_BYTES, HEADER_BYTES, SEALED, TAIL_STRIDE, blocks_start,
+    concurrent::{Advice, AtomicI64, AtomicU64, MmapOptions, MmapRaw, Ordering},
+    header::CLAIM_OFFSET,
+    tail_bytes, tail_word,
 };
 use crate::os;
 
@@ -58,6 +52,7 @@ impl Memory {
     }
 
     /// The word at `offset`, which is a multiple of 8.
+    #[cfg(not(proof))]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(
             offset.is_multiple_of(8) && offset + 8 <= self.len(),
@@ -70,11 +65,22 @@ impl Memory {
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
+    #[cfg(proof)]
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        self.map.word(offset)
+    }
+
     /// The word at `offset` as a signed number.
+    #[cfg(not(proof))]
     pub(crate) fn signed_word(&self, offset: usize) -> &AtomicI64 {
         let word = self.word(offset);
         // SAFETY: AtomicI64 has the size and alignment of AtomicU64, and both are only accessed atomically.
         unsafe { AtomicI64::from_ptr(word.as_ptr().cast()) }
+    }
+
+    #[cfg(proof)]
+    pub(crate) fn signed_word(&self, offset: usize) -> &AtomicI64 {
+        self.map.signed_word(offset)
     }
 
     /// Copies `bytes` to `offset`. For the header, before anybody else knows of the file.
@@ -139,6 +145,7 @@ impl Memory {
         let tail = self.word(HEADER_BYTES + index * TAIL_STRIDE).load(Ordering::Acquire);
         let start = blocks_start(blocks) + index * BLOCK_BYTES;
         let len = tail_bytes(tail).unwrap_or(0).min(self.len().saturating_sub(start));
+        self.map.reads(start, len);
         // SAFETY: `start` is at most the length of the mapping (a block begins inside it, or `len` is 0).
         let bytes = unsafe { self.map.as_mut_ptr().add(start.min(self.len())) };
         // SAFETY: the range is inside the mapping; the bytes below a tail are never written again.
@@ -183,6 +190,7 @@ impl Block {
     ) -> Result<usize, Sealed> {
         assert!(len <= self.room() && len.is_multiple_of(8), "the caller has asked for room");
         let offset = self.start + self.published;
+        self.memory.map.writes(offset, len);
         // SAFETY: `claim` gave out the range start..end once, inside the mapping, and `len` bytes of it are left.
         let place = unsafe { self.memory.map.as_mut_ptr().add(offset) };
         // SAFETY: nobody else touches the range: other claims are disjoint, readers stop at the tail word, which is

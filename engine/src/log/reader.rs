@@ -4,18 +4,15 @@
 
 use std::{
     fs::File,
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{Ordering, fence},
-    },
+    sync::Arc,
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     BLOCK_BYTES, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
+    concurrent::{FileExt as _, Ordering, fence},
     frame::{self, Next, Read, Space},
     header::{
         self, HEARTBEAT_OFFSET, Header, LastStep, PLACE_BYTES, PLACES_OFFSET, RunPlace, run_key,

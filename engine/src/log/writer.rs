@@ -9,18 +9,17 @@ use std::{
     cell::RefCell,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
 };
 
-use arc_swap::ArcSwap;
-use crossbeam::queue::ArrayQueue;
 use rustc_hash::FxHashMap;
 
 use super::{
     BLOCK_BYTES, FRAME_BYTES_MAX, LogFile, NO_LABELS,
+    concurrent::{
+        self, ArcSwap, ArrayQueue, AtomicBool, AtomicI64, AtomicU64, Mutex, MutexGuard, Ordering,
+        thread_local,
+    },
     frame::{Frame, Space},
     header::{Header, Mode, run_key},
     memory::Block,
@@ -33,9 +32,9 @@ use crate::{
 };
 
 /// The blocks of the first file, so that a short run takes little; each full file is followed by one four times larger.
-const FIRST_BLOCKS: u32 = 4;
+const FIRST_BLOCKS: u32 = concurrent::bound(4, 2) as u32;
 /// The blocks of the largest files: 64 MiB.
-const LARGEST_BLOCKS: u32 = 1024;
+const LARGEST_BLOCKS: u32 = concurrent::bound(1024, 2) as u32;
 
 /// One process's way into a lake.
 #[derive(Debug)]
@@ -155,7 +154,7 @@ impl std::fmt::Debug for Cursor {
 impl Writer {
     /// Creates a folder for this process in the lake and its first log file.
     pub(crate) fn create(lake: &Path, spill_bytes: u64, now_us: i64) -> Result<Arc<Self>> {
-        static KEYS: AtomicU64 = AtomicU64::new(1);
+        static KEYS: AtomicI64 = AtomicI64::new(1);
         let host = Host::this();
         let id = uuid::Uuid::now_v7();
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -175,7 +174,7 @@ impl Writer {
             id,
             folder,
             // ORDERING: Relaxed, a counter.
-            key: KEYS.fetch_add(1, Ordering::Relaxed),
+            key: KEYS.fetch_add(1, Ordering::Relaxed).cast_unsigned(),
             generation: os::fork_generation(),
             host,
             spill_bytes,
@@ -204,6 +203,12 @@ impl Writer {
     pub(crate) fn is_retired(&self) -> bool {
         // ORDERING: Relaxed: who misses the flag finds the sealed file and comes to the same end.
         self.retired.load(Ordering::Relaxed)
+    }
+
+    /// The file that takes rows now.
+    #[cfg(all(test, proof))]
+    pub(super) fn current(&self) -> Arc<LogFile> {
+        self.current.load_full()
     }
 
     /// Appends a frame and publishes it. In the steady state: no lock, no allocation, no system call.
@@ -342,6 +347,10 @@ impl Writer {
         let mut files = self.files();
         if !Arc::ptr_eq(&self.current.load(), full) {
             return Ok(());
+        }
+        // Whoever closed the writer has let the folder go: a file that came later might be in nobody's hands.
+        if self.is_retired() {
+            return Err(NotKept::Retired);
         }
         // ORDERING: Acquire pairs with the Release in `seal_below` and `abandon`: a seal of our own is not taken for
         // somebody else's.
@@ -499,7 +508,7 @@ impl Writer {
     }
 
     /// Takes a file whose sync failed out of use: from here on every row goes into another one.
-    fn abandon(&self, file: &Arc<LogFile>) {
+    pub(super) fn abandon(&self, file: &Arc<LogFile>) {
         // ORDERING: Release pairs with the Acquire in `roll_over`: who sees the seal sees whose it is.
         self.sealed.fetch_max(file.header.number, Ordering::Release);
         file.seal();

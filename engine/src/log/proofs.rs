@@ -1,0 +1,474 @@
+//! Proofs that threads and processes share a log without losing, doubling or tearing a row.
+//!
+//! Each test is a small program over the code that ships, of which loom runs every interleaving within the bound that it
+//! names, with every value that the memory model lets an atomic show (C11, as far as
+//! [loom](https://docs.rs/loom/0.7) has it: no load buffering). With `--cfg shuttle` the same programs run larger, in as
+//! many random interleavings as `RUNLAKE_SCHEDULES` says. Files are real ones; a block has 256 bytes and a file two.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg proof"               cargo test -p runlake-engine --lib proofs
+//! RUSTFLAGS="--cfg proof --cfg shuttle" cargo test -p runlake-engine --lib proofs
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+#[cfg(not(shuttle))]
+use ::loom::thread;
+#[cfg(shuttle)]
+use ::shuttle::thread;
+
+use super::{
+    LogFile, NO_LABELS, file_bytes, file_name, file_number,
+    frame::Frame,
+    memory::{Memory, Sealed},
+    reader::{LogReader, Tails},
+    writer::{NotKept, Writer},
+};
+use crate::{
+    MetricId, disk,
+    names::{Names, RunName},
+};
+
+/// How often a thread may be interrupted in favour of another one. Most faults of this kind need one or two.
+#[derive(Debug, Clone, Copy)]
+enum Interrupted {
+    AnyNumber,
+    AtMost(usize),
+}
+
+#[cfg(not(shuttle))]
+fn explore(interrupted: Interrupted, program: impl Fn() + Send + Sync + 'static) {
+    let mut checker = ::loom::model::Builder::new();
+    checker.max_branches = 100_000;
+    if let Interrupted::AtMost(times) = interrupted {
+        // A number in LOOM_MAX_PREEMPTIONS takes its place.
+        checker.preemption_bound = checker.preemption_bound.or(Some(times));
+    }
+    let runs = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&runs);
+    checker.check(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        program();
+    });
+    println!("{} interleavings, {interrupted:?}", runs.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+#[cfg(shuttle)]
+fn explore(_: Interrupted, program: impl Fn() + Send + Sync + 'static) {
+    let schedules = std::env::var("RUNLAKE_SCHEDULES").map_or(300, |said| said.parse().unwrap());
+    ::shuttle::check_random(program, schedules);
+    println!("{schedules} random interleavings");
+}
+
+/// A number for loom, and a larger one for shuttle.
+const fn size(exhaustive: usize, random: usize) -> usize {
+    if cfg!(shuttle) { random } else { exhaustive }
+}
+
+/// A lake's folder that is gone at the end.
+struct Lake {
+    folder: tempfile::TempDir,
+    names: Arc<Names>,
+    run: u32,
+    metric: MetricId,
+}
+
+impl Lake {
+    fn new() -> Arc<Self> {
+        // In memory where there is such a place: a proof makes a hundred thousand lakes.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let names = Names::default();
+        let launch = RunName { project: "p".into(), run_id: "r".into(), launch: "l".into() };
+        let run = names.runs.id(&launch).unwrap();
+        let metric = MetricId(names.metrics.id("m").unwrap());
+        Arc::new(Self { folder, names: Arc::new(names), run, metric })
+    }
+
+    fn writer(&self) -> Arc<Writer> {
+        Writer::create(self.folder.path(), 1 << 20, 0).unwrap()
+    }
+
+    /// Logs one row with this step.
+    fn log(&self, writer: &Arc<Writer>, step: i64) -> Result<(), NotKept> {
+        let points = [(self.metric, step as f64)];
+        let row = Frame::Row { run: self.run, labels: NO_LABELS, step, time: 0, points: &points };
+        writer.append(&self.names, &row).map(drop)
+    }
+
+    /// Logs the rows of one thread: steps of different threads differ.
+    fn log_all(&self, writer: &Arc<Writer>, thread: usize, rows: usize) {
+        for step in steps(thread, rows) {
+            self.log(writer, step).expect("the disk takes it, and nobody adopts");
+        }
+    }
+}
+
+fn steps(thread: usize, rows: usize) -> impl Iterator<Item = i64> {
+    (0..rows).map(move |row| (thread * 100 + row) as i64)
+}
+
+/// The log files of a writer, oldest first.
+fn files(folder: &Path) -> Vec<u64> {
+    let mut numbers: Vec<u64> =
+        disk::list(folder).unwrap().iter().filter_map(|name| file_number(name)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(file_name(number))
+}
+
+fn open(folder: &Path, number: u64) -> LogReader {
+    LogReader::open(&path(folder, number)).unwrap().expect("it is there")
+}
+
+/// The steps that a read finds. Every row is whole and its names are known.
+fn read(reader: &mut LogReader) -> Vec<i64> {
+    let found = reader.read(Tails::Exact).unwrap();
+    assert!(reader.problems().is_empty(), "{:?}", reader.problems());
+    let points = &found.points;
+    assert!(points.keys.iter().all(|key| (&*key.run_id, &*key.metric) == ("r", "m")));
+    assert!(points.values.iter().zip(&points.steps).all(|(&value, &step)| value == step as f64));
+    found.points.steps
+}
+
+fn read_files(folder: &Path, numbers: &[u64]) -> Vec<i64> {
+    numbers.iter().flat_map(|&number| read(&mut open(folder, number))).collect()
+}
+
+/// The same rows, each once.
+fn assert_each_once(mut found: Vec<i64>, expected: impl IntoIterator<Item = i64>) {
+    found.sort_unstable();
+    let mut expected: Vec<i64> = expected.into_iter().collect();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+fn memory(blocks: usize) -> Arc<Memory> {
+    Arc::new(Memory::anonymous(file_bytes(blocks)).unwrap())
+}
+
+/// Appends frames of 16 bytes that are all 1, all 2 and so on; says how many were taken.
+fn append_numbered(memory: &Arc<Memory>, blocks: usize, frames: u8) -> u8 {
+    let Some(mut block) = memory.claim(blocks, 1) else { return 0 };
+    for frame in 1..=frames {
+        if block.append(16, |bytes| bytes.fill(frame)) == Err(Sealed) {
+            return frame - 1;
+        }
+    }
+    frames
+}
+
+/// Counts the frames in published bytes, which must be whole and in order.
+fn count_numbered(bytes: &[u8]) -> u8 {
+    let (frames, rest) = bytes.as_chunks::<16>();
+    assert!(rest.is_empty());
+    for (frame, number) in frames.iter().zip(1..) {
+        assert_eq!(*frame, [number; 16]);
+    }
+    u8::try_from(frames.len()).unwrap()
+}
+
+#[test]
+fn a_reader_finds_whole_frames_in_the_order_of_their_thread() {
+    explore(Interrupted::AnyNumber, || {
+        let memory = memory(1);
+        let frames = size(3, 12) as u8;
+        let writer = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || append_numbered(&memory, 1, frames))
+        };
+        let first = count_numbered(memory.published(1, 0));
+        let second = count_numbered(memory.published(1, 0));
+        assert!(first <= second);
+        assert_eq!(writer.join().unwrap(), frames);
+        assert_eq!(count_numbered(memory.published(1, 0)), frames);
+    });
+}
+
+#[test]
+fn no_two_threads_get_the_same_block() {
+    explore(Interrupted::AnyNumber, || {
+        let threads = size(2, 6);
+        let memory = memory(threads + 1);
+        let spawned: Vec<_> = (0..threads)
+            .map(|_| {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let mut block = memory.claim(threads + 1, 1)?;
+                    let number = u8::try_from(block.index()).unwrap();
+                    block.append(16, |bytes| bytes.fill(number)).unwrap();
+                    Some(block.index())
+                })
+            })
+            .collect();
+        let got: Vec<usize> = spawned
+            .into_iter()
+            .map(|thread| thread.join().unwrap().expect("there is room"))
+            .collect();
+        let different: BTreeSet<usize> = got.iter().copied().collect();
+        assert_eq!(different.len(), threads);
+        for block in got {
+            let number = u8::try_from(block).unwrap();
+            assert_eq!(memory.published(threads + 1, block), [number; 16]);
+        }
+        assert!(memory.claim(threads + 1, 2).is_none(), "one block is left");
+    });
+}
+
+#[test]
+fn what_is_published_when_a_seal_returns_is_final_and_what_was_refused_is_not_there() {
+    explore(Interrupted::AnyNumber, || {
+        let memory = memory(2);
+        let frames = size(2, 10) as u8;
+        let spawned: Vec<_> = (0..2)
+            .map(|_| {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || append_numbered(&memory, 2, frames))
+            })
+            .collect();
+        memory.seal(2);
+        let count = |block| u32::from(count_numbered(memory.published(2, block)));
+        let sealed = count(0) + count(1);
+        let taken: u32 = spawned.into_iter().map(|thread| u32::from(thread.join().unwrap())).sum();
+        assert_eq!(sealed, taken);
+        assert_eq!(count(0) + count(1), sealed);
+        assert!(memory.claim(2, 1).is_none());
+    });
+}
+
+#[test]
+fn two_that_seal_one_file_agree_on_what_is_in_it() {
+    explore(Interrupted::AnyNumber, || {
+        let memory = memory(1);
+        let seal = {
+            let memory = Arc::clone(&memory);
+            move || {
+                memory.seal(1);
+                count_numbered(memory.published(1, 0))
+            }
+        };
+        let other = thread::spawn(seal.clone());
+        let writer = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || append_numbered(&memory, 1, 2))
+        };
+        let mine = seal();
+        let (theirs, taken) = (other.join().unwrap(), writer.join().unwrap());
+        assert_eq!((mine, theirs), (taken, taken));
+    });
+}
+
+/// A writer whose file is full: each thread that logs next must go on in another one.
+fn full_writer(lake: &Lake) -> Arc<Writer> {
+    let writer = lake.writer();
+    let current = writer.current();
+    while current.claim(1).is_some() {}
+    writer
+}
+
+#[test]
+fn threads_that_define_the_same_names_lose_and_double_nothing() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        let (threads, rows) = (size(2, 4), size(2, 6));
+        let spawned: Vec<_> = (1..threads)
+            .map(|me| {
+                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+                thread::spawn(move || lake.log_all(&writer, me, rows))
+            })
+            .collect();
+        lake.log_all(&writer, 0, rows);
+        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        let found = read_files(&writer.folder, &files(&writer.folder));
+        assert_each_once(found, (0..threads).flat_map(|me| steps(me, rows)));
+    });
+}
+
+#[test]
+fn threads_that_roll_over_at_once_lose_and_double_nothing() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = full_writer(&lake);
+        let (threads, rows) = (size(2, 4), size(2, 9));
+        let spawned: Vec<_> = (1..threads)
+            .map(|me| {
+                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+                thread::spawn(move || lake.log_all(&writer, me, rows))
+            })
+            .collect();
+        lake.log_all(&writer, 0, rows);
+        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        let numbers = files(&writer.folder);
+        assert!(
+            cfg!(shuttle) || numbers == [1, 2],
+            "one of the threads has rolled over: {numbers:?}"
+        );
+        let found = read_files(&writer.folder, &numbers);
+        assert_each_once(found, (0..threads).flat_map(|me| steps(me, rows)));
+    });
+}
+
+#[test]
+fn a_flush_takes_what_is_published_and_the_rest_is_logged_elsewhere() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        let (threads, rows) = (size(1, 3), size(3, 8));
+        lake.log(&writer, -1).unwrap();
+        let spawned: Vec<_> = (0..threads)
+            .map(|me| {
+                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+                thread::spawn(move || lake.log_all(&writer, me, rows))
+            })
+            .collect();
+        let taken: Vec<u64> = writer.seal_below().iter().map(|file| file.header.number).collect();
+        let flushed = read_files(&writer.folder, &taken);
+        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(read_files(&writer.folder, &taken), flushed, "what was sealed is final");
+        let left: Vec<u64> =
+            files(&writer.folder).into_iter().filter(|number| !taken.contains(number)).collect();
+        assert!(left.iter().all(|left| taken.iter().all(|taken| taken < left)));
+        let found = [flushed, read_files(&writer.folder, &left)].concat();
+        assert_each_once(found, (0..threads).flat_map(|me| steps(me, rows)).chain([-1]));
+        assert!(!writer.is_retired(), "a seal of our own is not taken for an adopter's");
+    });
+}
+
+#[test]
+fn a_live_reader_sees_each_row_once_in_order_and_always_with_its_names() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        let (threads, rows) = (2, size(1, 3));
+        let spawned: Vec<_> = (0..threads)
+            .map(|me| {
+                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+                thread::spawn(move || lake.log_all(&writer, me, rows))
+            })
+            .collect();
+        let mut reader = open(&writer.folder, 1);
+        let mut seen = read(&mut reader);
+        seen.extend(read(&mut reader));
+        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        seen.extend(read(&mut reader));
+        let threads_of = |me| seen.iter().filter(move |&&step| step / 100 == me as i64);
+        assert!((0..threads).all(|me| threads_of(me).is_sorted()));
+        assert_each_once(seen, (0..threads).flat_map(|me| steps(me, rows)));
+    });
+}
+
+#[test]
+fn an_owner_that_is_adopted_while_it_lives_moves_on_and_each_row_counts_once() {
+    explore(Interrupted::AtMost(3), || {
+        let lake = Lake::new();
+        let (writer, next) = (lake.writer(), lake.writer());
+        // So many that the owner rolls over, maybe after the adopter has looked for its files.
+        let rows = size(5, 12);
+        lake.log(&writer, -1).unwrap();
+        let spawned: Vec<_> = (0..size(1, 3))
+            .map(|me| {
+                let (lake, writer, next) =
+                    (Arc::clone(&lake), Arc::clone(&writer), Arc::clone(&next));
+                thread::spawn(move || {
+                    for step in steps(me, rows) {
+                        match lake.log(&writer, step) {
+                            Err(NotKept::Retired) => lake.log(&next, step).unwrap(),
+                            kept => kept.unwrap(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        // What an adopter does with a folder whose owner it takes for dead.
+        let taken = files(&writer.folder);
+        let mut readers: Vec<LogReader> =
+            taken.iter().map(|&number| open(&writer.folder, number)).collect();
+        for (&number, reader) in taken.iter().zip(&readers) {
+            LogFile::seal_orphan(&path(&writer.folder, number), reader.header()).unwrap();
+        }
+        let adopted: Vec<i64> = readers.iter_mut().flat_map(read).collect();
+        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(read_files(&writer.folder, &taken), adopted, "what was sealed is final");
+        let left: Vec<u64> =
+            files(&writer.folder).into_iter().filter(|number| !taken.contains(number)).collect();
+        let found = [
+            adopted,
+            read_files(&writer.folder, &left),
+            read_files(&next.folder, &files(&next.folder)),
+        ];
+        assert_each_once(
+            found.concat(),
+            (0..size(1, 3)).flat_map(|me| steps(me, rows)).chain([-1]),
+        );
+        // Whoever logs next finds out, at the latest.
+        assert!(!left.is_empty() || matches!(lake.log(&writer, -2), Err(NotKept::Retired)));
+    });
+}
+
+#[test]
+fn a_file_whose_sync_failed_takes_no_more_rows_and_its_owner_goes_on() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        let rows = size(2, 8);
+        let other = {
+            let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+            thread::spawn(move || lake.log_all(&writer, 0, rows))
+        };
+        writer.abandon(&writer.current());
+        let before = read_files(&writer.folder, &[1]);
+        other.join().unwrap();
+        assert_eq!(read_files(&writer.folder, &[1]), before);
+        assert_each_once(read_files(&writer.folder, &files(&writer.folder)), steps(0, rows));
+        assert!(!writer.is_retired());
+    });
+}
+
+#[test]
+fn threads_that_end_leave_their_blocks_to_one_thread_each() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        let log = |me| {
+            let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+            thread::spawn(move || lake.log_all(&writer, me, 1))
+        };
+        log(0).join().unwrap();
+        let (one, two) = (log(1), log(2));
+        one.join().unwrap();
+        two.join().unwrap();
+        let found = read_files(&writer.folder, &files(&writer.folder));
+        assert_each_once(found, (0..3).flat_map(|me| steps(me, 1)));
+    });
+}
+
+#[test]
+fn a_writer_that_is_closed_keeps_what_it_took_and_refuses_the_rest() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        lake.log(&writer, -1).unwrap();
+        let other = {
+            let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+            thread::spawn(move || {
+                let log = |&step: &i64| match lake.log(&writer, step) {
+                    Err(NotKept::Retired) => false,
+                    kept => kept.is_ok() || panic!("the disk takes it"),
+                };
+                steps(0, size(2, 8)).filter(log).collect::<Vec<_>>()
+            })
+        };
+        writer.close().unwrap();
+        let kept = other.join().unwrap();
+        let found = read_files(&writer.folder, &files(&writer.folder));
+        assert_each_once(found, kept.into_iter().chain([-1]));
+        assert_eq!(files(&writer.folder), [1], "nobody adds a file to a folder that was let go");
+    });
+}
