@@ -61,6 +61,7 @@ def main() -> None:
     lake = wait_for(arguments.store)
     query = QUERY.format(group=arguments.group.replace("'", "''"))
     printed = 0
+    before: list[str] = []
     while True:
         asked = time.perf_counter()
         rows = lake.sql(query).fetchall()
@@ -71,9 +72,10 @@ def main() -> None:
             up = f"\x1b[{printed}A\x1b[J" if printed else ""
             print(up + "\n".join(lines), flush=True)
             printed = len(lines)
-        else:
-            # A log file wants few lines: the five that lead.
+        elif rows and lines[1:7] != before:
+            # A log file wants few lines: the five that lead, and only where they have changed.
             print("\n".join(lines[:7]) + "\n", flush=True)
+            before = lines[1:7]
         if ended == arguments.runs:
             return
         time.sleep(0.5 if in_place else 10)

@@ -16,11 +16,14 @@ pub(crate) fn span(microseconds: i64) -> String {
     }
 }
 
-/// How long ago `time` was, seen from `now`; both in microseconds since 1970.
+/// How long ago `time` was, seen from `now`, in one unit; both in microseconds since 1970.
 pub(crate) fn ago(time: i64, now: i64) -> String {
-    match now.saturating_sub(time) {
-        ..1_000_000 => "now".to_owned(),
-        microseconds => format!("{} ago", span(microseconds)),
+    match now.saturating_sub(time) / 1_000_000 {
+        ..1 => "now".to_owned(),
+        seconds @ ..60 => format!("{seconds} s ago"),
+        seconds @ ..3600 => format!("{} min ago", seconds / 60),
+        seconds @ ..86_400 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} d ago", seconds / 86_400),
     }
 }
 
@@ -68,7 +71,8 @@ mod tests {
             assert_eq!(span(microseconds), said);
         }
         assert_eq!(ago(5 * SECOND, 5 * SECOND), "now");
-        assert_eq!(ago(0, 75 * SECOND), "1 min 15 s ago");
+        assert_eq!(ago(0, 75 * SECOND), "1 min ago");
+        assert_eq!(ago(0, 90_000 * SECOND), "1 d ago");
         assert_eq!(utc(1_769_851_616_000_000), "2026-01-31 09:26:56 UTC");
     }
 }

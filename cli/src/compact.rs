@@ -15,7 +15,7 @@ Examples:
   runlake compact
   runlake compact --gc-now
 
-Safe at any time, also while runs are logged: no point changes, and no query is stopped. Where no writer is alive,
+Safe at any time, also while runs are logged: no point changes, and no query is stopped. Where no writer is alive, \
 tables/points is a Delta table with every point of the lake afterwards: polars, DuckDB and Spark read it as it stands.")]
 pub(crate) struct Compact {
     /// Free at once what compaction has replaced, instead of after an hour; queries that still read it fail

@@ -14,7 +14,7 @@ Examples:
   runlake doctor
   runlake --store /data/runs.lake doctor
 
-Tells filesystem and free space, whether locks and hard links work, which writers live, and what dead ones left. Changes
+Tells filesystem and free space, whether locks and hard links work, which writers live, and what dead ones left. Changes \
 nothing.")]
 pub(crate) struct Doctor;
 

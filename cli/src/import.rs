@@ -15,6 +15,11 @@ use crate::{failure::Failure, terminal::Terminal};
 
 /// Bring runs from elsewhere into the lake
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  runlake import points runs.csv.gz --project p --run-column run --metric-column metric \\
+      --step-column step --value-column value
+  runlake import points --help")]
 pub(crate) struct Import {
     #[command(subcommand)]
     what: What,

@@ -59,7 +59,7 @@ Examples:
   runlake sql \"select * from runs\"              any question, in SQL
   runlake demo                                  a tour of 30 seconds
 
-Which lake: --store, else $RUNLAKE_STORE, else the nearest runs.lake upward from here. `runlake doctor` says which
+Which lake: --store, else $RUNLAKE_STORE, else the nearest runs.lake upward from here. `runlake doctor` says which \
 one it is, and why. A RUN is an id, a unique start of one, a name, project/run, @last or @last-1."
 )]
 struct Cli {

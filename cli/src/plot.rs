@@ -24,11 +24,11 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  runlake plot train/loss                                the newest runs that have it
-  runlake plot val/loss --project digits --limit 0       all runs of a project
-  runlake plot loss --run @last --run @last-1 --log      two runs, logarithmic
-  runlake plot val/loss --smooth 0.9                     the trend of a noisy metric
-  runlake plot loss --x time                             by seconds since the first point of each run")]
+  runlake plot train/loss                            the newest runs that have it
+  runlake plot val/loss --project digits --limit 0   all runs of a project
+  runlake plot loss --run @last --run @last-1 --log  two runs, logarithmic
+  runlake plot val/loss --smooth 0.9                 the trend of a noisy metric
+  runlake plot loss --x time                         by seconds since each run's start")]
 pub(crate) struct Plot {
     /// The metric
     metric: String,

@@ -17,7 +17,9 @@ use crate::{
 Examples:
   runlake runs
   runlake runs --project digits --limit 0
-  runlake sql \"select name, config->>'lr' lr, state from runs\"      any other list, sortable, as CSV or JSON")]
+  runlake sql \"select name, config->>'lr' lr, state from runs order by lr\"
+
+`runlake sql` makes any other list, and writes it as CSV, JSON or Parquet.")]
 pub(crate) struct Runs {
     /// Only the runs of this project
     #[arg(long, value_name = "P")]

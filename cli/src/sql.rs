@@ -38,7 +38,7 @@ Examples:
 Tables: runs, config, points, points_all, series, segments; functions: runs_wide('project'), history('run').
 \"select * from points\" has the points that count; points_all has every point ever logged.
 
-Numbers in CSV and JSON read back bit for bit. JSON has no NaN and no infinities: they are written as the strings
+Numbers in CSV and JSON read back bit for bit. JSON has no NaN and no infinities: they are written as the strings \
 \"NaN\", \"Infinity\" and \"-Infinity\"; null is SQL's null.")]
 pub(crate) struct Sql {
     /// The query; - reads it from standard input
@@ -157,7 +157,13 @@ fn print_table(
         &mut std::iter::from_fn(|| reader.next_batch().map(|batch| batch.map_err(Failure::from)));
     let (table, is_whole) = tabulate(&schema, batches, limit)?;
     let width = terminal.columns();
-    let drawn = table.draw(width, terminal.is_coloured());
+    // One row that does not fit is read from top to bottom.
+    let is_upright = table.len() == 1 && !table.left_out(width).is_empty();
+    let drawn = if is_upright {
+        table.draw_down(terminal.bold())
+    } else {
+        table.draw(width, terminal.is_coloured())
+    };
     terminal.write_all(drawn.as_bytes())?;
     let mut notes = Vec::new();
     if is_whole {
@@ -169,7 +175,7 @@ fn print_table(
         ));
     }
     let left_out = table.left_out(width);
-    if !left_out.is_empty() {
+    if !left_out.is_empty() && !is_upright {
         notes.push(format!("no room for {}", left_out.join(", ")));
     }
     let dim = terminal.dim();

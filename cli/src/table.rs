@@ -1,5 +1,8 @@
 //! Tables for people: numbers to the right, as wide as the terminal at most, one line a row.
 
+use std::fmt::Write as _;
+
+use anstyle::Style;
 use comfy_table::{
     Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table as Drawing, TableStyle,
 };
@@ -128,6 +131,20 @@ impl Table {
         text
     }
 
+    /// Draws each row as lines of its own, one a column: for rows that are too wide.
+    pub(crate) fn draw_down(&self, name: Style) -> String {
+        let width = self.columns.iter().map(|column| column.name.width()).max().unwrap_or(0);
+        let mut text = String::new();
+        for row in &self.rows {
+            for (column, cell) in self.columns.iter().zip(row) {
+                let gap = " ".repeat(width - column.name.width() + usize::from(GAP));
+                writeln!(text, "{name}{}{name:#}{gap}{cell}", column.name)
+                    .expect("memory takes every write");
+            }
+        }
+        text
+    }
+
     fn fit(&self, width: Option<u16>) -> Fit {
         let natural: Vec<usize> = (0..self.columns.len())
             .map(|at| {
@@ -172,12 +189,13 @@ fn sum(fit: &Fit) -> usize {
     fit.iter().flatten().sum()
 }
 
-/// Cuts the widest columns of text until the sum is `available` or all of them are narrow.
+/// Cuts the widest columns of text until the sum is `available` or all of them are narrow. The first one, which mostly
+/// says what a row is about, is cut last.
 fn shrink(fit: &mut Fit, is_number: &[bool], available: usize) {
     while sum(fit) > available {
         let widest = (0..fit.len())
             .filter(|&at| !is_number[at] && fit[at].is_some_and(|width| width > NARROW))
-            .max_by_key(|&at| (fit[at], fit.len() - at));
+            .max_by_key(|&at| (at > 0, fit[at], fit.len() - at));
         let Some(widest) = widest else { return };
         fit[widest] = fit[widest].map(|width| width - 1);
     }
@@ -211,6 +229,13 @@ mod tests {
                     &"─".repeat(13 + 2 + 4 + 2 + 37)
                 )
         );
+    }
+
+    #[test]
+    fn a_row_can_stand_upright() {
+        let mut table = Table::new().text("run").number("last loss");
+        table.row(["b".into(), "12.5".into()]);
+        assert_eq!(table.draw_down(Style::new()), "run        b\nlast loss  12.5\n");
     }
 
     #[test]

@@ -36,7 +36,7 @@ Examples:
   runlake tail calm-otter-17 --metric train/loss --metric lr
   runlake tail @last -n 0 | grep NaN
 
-Ctrl-C stops following; the run goes on. Rows come in the order of their times; every row is printed once, also
+Ctrl-C stops following; the run goes on. Rows come in the order of their times; every row is printed once, also \
 where its step was logged before.")]
 pub(crate) struct Tail {
     /// The run

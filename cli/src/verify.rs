@@ -14,7 +14,7 @@ Examples:
   runlake verify
   runlake verify && echo sound
 
-Checks the catalog, every page of every segment against its checksum, and every row in the logs. Changes nothing.
+Checks the catalog, every page of every segment against its checksum, and every row in the logs. Changes nothing. \
 Exit code 1 where something is damaged; each finding is one line on standard output.")]
 pub(crate) struct Verify;
 

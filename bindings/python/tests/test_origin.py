@@ -104,6 +104,26 @@ def test_a_run_says_where_it_comes_from(store: Path, lake: Open, repository: Pat
         assert not file.is_file() or b"s3cret" not in file.read_bytes()
 
 
+def test_a_worker_tells_the_command_of_its_program(store: Path, lake: Open, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import multiprocessing, runlake\n"
+        "def work(): runlake.init('p', id='r').finish()\n"
+        "if __name__ == '__main__':\n"
+        "    worker = multiprocessing.get_context('spawn').Process(target=work)\n"
+        "    worker.start()\n"
+        "    worker.join()\n"
+    )
+    subprocess.run(
+        [sys.executable, str(script), "--lr", "0.1"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "RUNLAKE_STORE": str(store)},
+    )
+    run = lake().run("r")
+    assert (run.program, run.command) == (str(script), f"{sys.executable} {script} --lr 0.1")
+
+
 @pytest.mark.parametrize(
     "part", ["", "plain", "a b", "it's", "'", "$HOME", "--lr=0.1", "größe", "a\nb", "~", "x;y", "*"]
 )

@@ -40,12 +40,12 @@ Examples:
   runlake import points runs.parquet --project p --run-column id --metric-column name \\
       --step-column step --value-column value --time-column wall_time --time-unit ms
 
-The value of the run column becomes the run's id and name. A step may repeat or go back: every line becomes a point, in
-the order of the file. NaN and infinities are values (nan, inf, -inf); a line with an empty value is skipped and
+The value of the run column becomes the run's id and name. A step may repeat or go back: every line becomes a point, in \
+the order of the file. NaN and infinities are values (nan, inf, -inf); a line with an empty value is skipped and \
 counted. Where a config column changes within a run, its first value is kept. The runs end as finished.
 
-The whole file is checked before anything is written: a cell that makes no sense is an error that names its line, and
-the lake stays as it was. Importing a file twice would log its points twice: the import refuses where one of its runs
+The whole file is checked before anything is written: a cell that makes no sense is an error that names its line, and \
+the lake stays as it was. Importing a file twice would log its points twice: the import refuses where one of its runs \
 exists, unless told what to do with --existing. --part lets several processes share one file.")]
 pub(super) struct PointsOf {
     /// A table with a header: CSV (also gzipped) or Parquet, told apart by its first bytes

@@ -1,11 +1,12 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 11] = [
     &["sql"],
     &["runs"],
     &["show"],
     &["tail"],
     &["plot"],
+    &["import"],
     &["import", "points"],
     &["compact"],
     &["verify"],

@@ -45,9 +45,12 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def _command() -> str:
+    # A child of `multiprocessing` was started with words of its own; it knows those of its program.
+    ours = sys.orig_argv
+    words = [sys.executable, *sys.argv] if "--multiprocessing-fork" in ours else ours
     # As `shlex.join`, which loads regular expressions first: more than all else that `init` does.
     return " ".join(
-        part if part and _PLAIN.issuperset(part) else "'" + part.replace("'", "'\"'\"'") + "'" for part in sys.orig_argv
+        part if part and _PLAIN.issuperset(part) else "'" + part.replace("'", "'\"'\"'") + "'" for part in words
     )
 
 
