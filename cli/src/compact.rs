@@ -40,7 +40,11 @@ impl Compact {
             true
         });
         bar.finish_and_clear();
-        say(terminal, flushed, &compacted?)?;
+        let compacted = compacted?;
+        say(terminal, flushed, &compacted)?;
+        if compacted.merged > 0 && !self.gc_now {
+            writeln!(terminal, "what they replaced goes in an hour, or at once with --gc-now")?;
+        }
 
         let snapshot = lake.snapshot()?;
         let segments = snapshot.segments();

@@ -34,7 +34,7 @@ pub fn resolve(
     directory: &Path,
 ) -> Resolution {
     for (path, rule) in [
-        (store, "store="),
+        (store, "as given"),
         (environment.filter(|path| !path.as_os_str().is_empty()), "$RUNLAKE_STORE"),
     ] {
         if let Some(path) = path {
