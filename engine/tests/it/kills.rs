@@ -80,12 +80,13 @@ fn victim() {
         });
         for thread in 0..THREADS {
             let (run, notes) = (&run, &notes);
-            scope.spawn(move || log_and_note(run, thread, notes));
+            scope.spawn(move || log_and_note(run, thread, notes, pause / 10));
         }
     });
 }
 
-fn log_and_note(run: &Run, thread: usize, notes: &File) {
+/// Rests for `pause` after each burst, so that the writers of one test share processors and disk, however many they are.
+fn log_and_note(run: &Run, thread: usize, notes: &File, pause: Duration) {
     let metrics: Vec<_> = (0..METRICS).map(|at| run.metric(&metric(thread, at)).unwrap()).collect();
     for step in 0_i64.. {
         let row: Vec<_> =
@@ -93,7 +94,7 @@ fn log_and_note(run: &Run, thread: usize, notes: &File) {
         run.log(step, &row).unwrap();
         notes.write_all_at(&(step + 1).to_le_bytes(), 8 * thread as u64).unwrap();
         if step % BURST == 0 {
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(pause);
         }
     }
 }
