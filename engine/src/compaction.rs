@@ -89,8 +89,8 @@ impl<'a> World<'a> {
     }
 }
 
-/// Merges whatever is there and worth it, until few files are left, and then removes what nobody needs: what was replaced an hour
-/// ago, or just now with `gc_now`, and what killed processes left a day ago.
+/// Merges whatever is there and worth it, until few files are left, and then removes what nobody needs: what was
+/// replaced an hour ago, or just now with `gc_now`, and what killed processes left a day ago.
 pub(crate) fn run(
     lake: &Path,
     points: &Table,

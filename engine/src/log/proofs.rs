@@ -272,20 +272,25 @@ fn full_writer(lake: &Lake) -> Arc<Writer> {
     writer
 }
 
+/// Logs `rows` rows from each of so many threads at once, this one among them.
+fn log_at_once(lake: &Arc<Lake>, writer: &Arc<Writer>, threads: usize, rows: usize) {
+    let spawned: Vec<_> = (1..threads)
+        .map(|me| {
+            let (lake, writer) = (Arc::clone(lake), Arc::clone(writer));
+            thread::spawn(move || lake.log_all(&writer, me, rows))
+        })
+        .collect();
+    lake.log_all(writer, 0, rows);
+    spawned.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 #[test]
 fn threads_that_define_the_same_names_lose_and_double_nothing() {
     explore(Interrupted::AtMost(2), || {
         let lake = Lake::new();
         let writer = lake.writer();
         let (threads, rows) = (size(2, 4), size(2, 6));
-        let spawned: Vec<_> = (1..threads)
-            .map(|me| {
-                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
-                thread::spawn(move || lake.log_all(&writer, me, rows))
-            })
-            .collect();
-        lake.log_all(&writer, 0, rows);
-        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        log_at_once(&lake, &writer, threads, rows);
         let found = read_files(&writer.folder, &files(&writer.folder));
         assert_each_once(found, (0..threads).flat_map(|me| steps(me, rows)));
     });
@@ -297,14 +302,7 @@ fn threads_that_roll_over_at_once_lose_and_double_nothing() {
         let lake = Lake::new();
         let writer = full_writer(&lake);
         let (threads, rows) = (size(2, 4), size(2, 9));
-        let spawned: Vec<_> = (1..threads)
-            .map(|me| {
-                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
-                thread::spawn(move || lake.log_all(&writer, me, rows))
-            })
-            .collect();
-        lake.log_all(&writer, 0, rows);
-        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        log_at_once(&lake, &writer, threads, rows);
         let numbers = files(&writer.folder);
         assert!(
             cfg!(shuttle) || numbers == [1, 2],
