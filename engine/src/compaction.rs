@@ -317,7 +317,7 @@ mod tests {
 
         /// The files in the folders of the table.
         fn files(&self) -> BTreeSet<String> {
-            let folders = ["_staging", "_index", "l0", "l1"].into_iter();
+            let folders = ["_staging", "_index", "_rollups", "l0", "l1"].into_iter();
             let names = |folder: &str| disk::list(&self.points.dir().join(folder)).unwrap();
             folders
                 .flat_map(|folder| {

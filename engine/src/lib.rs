@@ -65,7 +65,7 @@ pub use run::{Run, RunBuilder, RunStats};
 #[cfg(not(proof))]
 pub use runs::{RunInfo, State};
 #[cfg(not(proof))]
-pub use segment::SegmentMeta;
+pub use segment::{MetricSize, SegmentMeta};
 #[cfg(not(proof))]
 pub use series::SeriesInfo;
 #[cfg(not(proof))]

@@ -7,12 +7,16 @@ mod file;
 mod index;
 mod meta;
 mod reader;
+mod rollup;
 mod schema;
+mod sizes;
 mod values;
+mod verify;
 mod writer;
 
 use file::Footer;
 use index::CachedIndex;
+use rollup::RollupFile;
 
 pub(crate) use index::{IndexRow, Summary};
 #[cfg(test)]
@@ -21,6 +25,7 @@ pub(crate) use reader::{
     ALL_COLUMNS, POINT_COLUMNS, Scan, read_facts, read_index, read_series, scan,
 };
 pub(crate) use schema::{batches, points as points_schema};
+pub use sizes::MetricSize;
 pub(crate) use writer::{NewSegment, PointsWriter, commit, write_facts, write_points};
 
 /// What the catalog knows of a segment.
@@ -63,6 +68,8 @@ pub struct SegmentMeta {
     footer: Option<Footer>,
     /// The checksum of the whole side index.
     index_crc32c: Option<u32>,
+    /// Its long series at coarser steps, where it has any.
+    rollup: Option<RollupFile>,
     /// The index, once it was read.
     cached: CachedIndex,
 }
@@ -333,25 +340,97 @@ pub(crate) mod tests {
         assert_eq!(segment.rows, 4);
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_segment_holds_what_is_said_of_it(points in any_points(300), level in 0..2_u8) {
+            let table = tempfile::tempdir().unwrap();
+            let segment = segment_of(table.path(), &points.sort(), level);
+            prop_assert_eq!(segment.verify_points(&mut |_| {}).unwrap(), Vec::<String>::new());
+            prop_assert_eq!(foreign(&segment).verify_points(&mut |_| {}).unwrap(), Vec::<String>::new());
+        }
+    }
+
+    /// Two series of 40,000 points whose values `value` gives, and a short one between them.
+    fn long(value: impl Fn(usize) -> f64) -> SortedPoints {
+        let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+        for (run, rows) in [("a", 40_000), ("b", 90), ("c", 40_000)] {
+            let series = index.intern(&mut points, key_of(run, "loss", None, "one"));
+            for row in 0..rows {
+                points.push(series, row as i64 * 3, row as i64, value(row));
+            }
+        }
+        points.sort()
+    }
+
+    #[test]
+    fn long_series_have_rollups_and_verify_finds_whatever_is_said_wrong() {
+        let table = tempfile::tempdir().unwrap();
+        let wave = |row: usize| (row as f64 / 100.0).sin();
+        let segment = segment_of(table.path(), &long(wave), 1);
+        let verify = |segment: &SegmentMeta| segment.verify_points(&mut |_| {}).unwrap();
+        assert_eq!(verify(&segment), Vec::<String>::new());
+        let rollup = segment.rollup.as_ref().unwrap();
+        let levels: Vec<Vec<_>> = rollup
+            .levels()
+            .unwrap()
+            .into_iter()
+            .map(|cells| cells.map(|cell| cell.unwrap().0).collect())
+            .collect();
+        // 120,000 steps in cells of 512 steps, then of 4,096 steps, of the two long series.
+        let sizes = levels.iter().map(|series| series.iter().filter(|&&at| at == 0).count());
+        assert_eq!(sizes.collect::<Vec<_>>(), [235, 29]);
+        assert!(levels.iter().all(|series| series.is_sorted() && !series.contains(&1)));
+
+        // One value in the middle is another one, and nobody said so.
+        let other =
+            segment_of(table.path(), &long(|row| if row == 777 { 9.0 } else { wave(row) }), 1);
+        let says = |segment: SegmentMeta, what: &str| {
+            let wrong = SegmentMeta { cached: CachedIndex::default(), ..segment };
+            let found = verify(&wrong);
+            assert!(found.iter().any(|line| line.contains(what)), "{what}: {found:?}");
+        };
+        let honest = || segment.clone();
+        let index = (other.index.clone(), other.index_crc32c);
+        says(SegmentMeta { index: index.0, index_crc32c: index.1, ..honest() }, "the index says");
+        let rollup = other.rollup.clone();
+        says(SegmentMeta { rollup, ..honest() }, "the rollup at step");
+        says(SegmentMeta { step_bounds: Some((0, 9)), ..honest() }, "its steps are 0 to 119997");
+        says(SegmentMeta { rows: 7, ..honest() }, "it holds 80090 points, the catalog says 7");
+
+        // Rollups of more, and of fewer, series than there are.
+        let short = |runs: &[&str]| {
+            let mut points = long(wave);
+            points.series.retain(|series| runs.contains(&&*series.key.run_id));
+            segment_of(table.path(), &points, 1)
+        };
+        let rollup = short(&["c"]).rollup.clone();
+        says(SegmentMeta { rollup, ..short(&["a", "c"]) }, "which is not there");
+        let (few, many) = (short(&["a"]), short(&["a", "c"]));
+        says(SegmentMeta { rollup: many.rollup, ..few }, "which is not there");
+    }
+
     #[test]
     fn a_segment_that_is_given_up_leaves_nothing_behind() {
         let table = tempfile::tempdir().unwrap();
         let files = || {
-            ["_staging", "_index", "l0"]
+            ["_staging", "_index", "_rollups", "l0"]
                 .map(|folder| crate::disk::list(&table.path().join(folder)).unwrap().len())
         };
-        let points = large(300);
+        // Long enough for rollups.
+        let points = large(30_000);
         let staged = write_points(table.path(), &points, &points.series, 0).unwrap();
-        assert_eq!(files(), [2, 0, 0]);
+        assert_eq!(files(), [3, 0, 0, 0]);
         drop(staged);
-        assert_eq!(files(), [0, 0, 0]);
+        assert_eq!(files(), [0, 0, 0, 0]);
         let mut placed = write_points(table.path(), &points, &points.series, 0).unwrap();
         placed.place().unwrap();
-        assert_eq!(files(), [0, 1, 1]);
+        assert_eq!(files(), [0, 1, 1, 1]);
         drop(placed);
-        assert_eq!(files(), [0, 0, 0]);
+        assert_eq!(files(), [0, 0, 0, 0]);
         drop(PointsWriter::create(table.path(), 0).unwrap());
-        assert_eq!(files(), [0, 0, 0]);
+        assert_eq!(files(), [0, 0, 0, 0]);
     }
 
     #[test]

@@ -16,11 +16,11 @@ const GRACE_US: i64 = 3600 * 1_000_000;
 /// most, but a process may be stopped for hours between placing a segment and committing it.
 const LEFTOVER_US: i64 = 24 * 3600 * 1_000_000;
 
-/// The folders of a table in which files may be left over. Side indexes come last: a segment never stands in its place
-/// without its own.
-const FOLDERS: [&str; 5] = ["_delta_log", "_staging", "l0", "l1", "_index"];
+/// The folders of a table in which files may be left over. What lies beside a segment comes last: it never stands in its
+/// place without that.
+const FOLDERS: [&str; 6] = ["_delta_log", "_staging", "l0", "l1", "_index", "_rollups"];
 
-/// Removes what nobody needs: segments that left the table an hour ago (any, with `now`) with their indexes, and files
+/// Removes what nobody needs: segments that left the table an hour ago (any, with `now`) with what lies beside them, and files
 /// that no commit names a day after they were written. Several at once do no harm.
 pub(super) fn collect(table: &Table, now: bool, now_us: i64, done: &mut Compacted) -> Result<()> {
     // Files are listed first and the catalog is loaded second, so that what is committed meanwhile is known.
@@ -42,8 +42,8 @@ pub(super) fn collect(table: &Table, now: bool, now_us: i64, done: &mut Compacte
         let file = known.get(name.as_str()).copied();
         let may_go = match (folder, file) {
             ("_delta_log", _) if !disk::is_temporary(&name) => false,
-            ("l0" | "l1" | "_index", Some(File::Needed)) => false,
-            ("l0" | "l1" | "_index", Some(File::Left { at_us })) => {
+            ("l0" | "l1" | "_index" | "_rollups", Some(File::Needed)) => false,
+            ("l0" | "l1" | "_index" | "_rollups", Some(File::Left { at_us })) => {
                 now || now_us.saturating_sub(at_us) >= GRACE_US
             }
             // A file that is gone by now was moved to its place, or somebody else collects too.

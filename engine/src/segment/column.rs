@@ -157,10 +157,11 @@ impl ColumnEncoder {
         &mut self,
         descr: &ColumnDescPtr,
         values: impl Iterator<Item = Option<f64>>,
+        page_rows: usize,
     ) -> Result<Chunk> {
         let present = self.take_levels(values);
         let encoding = Encoding::BYTE_STREAM_SPLIT;
-        self.typed(descr, encoding, POINT_PAGE_ROWS, |writer, levels| match writer {
+        self.typed(descr, encoding, page_rows, |writer, levels| match writer {
             ColumnWriter::DoubleColumnWriter(writer) => {
                 writer.write_batch(&present, Some(levels), None)
             }

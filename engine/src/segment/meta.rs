@@ -16,6 +16,8 @@
 //! runlake.crc32c         00c0ffee      of the whole file
 //! runlake.footer         812:00c0ffee  size and CRC32C of its end, the page indexes and the metadata
 //! runlake.index          00c0ffee      CRC32C of the whole side index, `_index/<name of the file>`
+//! runlake.rollup         912:00c0ffee:612:09732a67  size and CRC32C of the rollups, `_rollups/<name of the file>`, and of
+//!                                      the end of that file; only where there are any
 //! ```
 
 use std::{collections::BTreeMap, fmt::Display, path::Path};
@@ -27,6 +29,7 @@ use super::{
     SegmentMeta,
     file::{FileSum, Footer},
     index::{CachedIndex, IndexRow},
+    rollup::RollupFile,
 };
 use crate::{Filter, SeriesKey, catalog::Add};
 
@@ -125,16 +128,22 @@ impl Description {
     }
 }
 
-/// What a commit says of a new segment of points. `index` is not empty; its rows share a project.
-pub(super) fn describe_points(
-    name: &str,
-    level: u8,
-    index: &[IndexRow],
-    times: Option<Bounds<i64>>,
-    unknown_times: u64,
-    sum: FileSum,
-    side_crc32c: u32,
-) -> Add {
+/// A new segment of points. The rows of `index` share a project, and there is at least one.
+#[derive(Debug)]
+pub(super) struct Described<'a> {
+    pub(super) name: &'a str,
+    pub(super) level: u8,
+    pub(super) index: &'a [IndexRow],
+    pub(super) times: Option<Bounds<i64>>,
+    pub(super) unknown_times: u64,
+    pub(super) sum: FileSum,
+    pub(super) index_crc32c: u32,
+    pub(super) rollup: Option<FileSum>,
+}
+
+/// What a commit says of it.
+pub(super) fn describe_points(segment: &Described<'_>) -> Add {
+    let Described { index, times, unknown_times, .. } = *segment;
     let mut says = Description::default();
     let column = |pick: fn(&SeriesKey) -> &str| distinct(index.iter().map(|row| pick(&row.key)));
     if let Some(row) = index.first() {
@@ -165,9 +174,14 @@ pub(super) fn describe_points(
         says.tag("time_bounds", json!([least, greatest]));
     }
     says.tag("has_nan", summaries().any(|summary| summary.nan_count > 0));
-    says.tag("index", hex(side_crc32c));
+    says.tag("index", hex(segment.index_crc32c));
+    if let Some(rollup) = segment.rollup {
+        let FileSum { bytes, crc32c, footer, .. } = rollup;
+        let end = format!("{}:{}", footer.bytes, hex(footer.crc32c));
+        says.tag("rollup", format!("{bytes}:{}:{end}", hex(crc32c)));
+    }
     let rows = summaries().map(|summary| summary.count).sum();
-    says.add(name, level, rows, sum)
+    says.add(segment.name, segment.level, rows, segment.sum)
 }
 
 /// What a commit says of a new segment of facts, one of which is about each of `runs`.
@@ -226,6 +240,13 @@ impl SegmentMeta {
             let (bytes, crc32c) = text.split_once(':')?;
             Some(Footer { bytes: bytes.parse().ok()?, crc32c: crc(crc32c)? })
         });
+        let rollup = tag("rollup").and_then(|text| {
+            let mut parts = text.split(':');
+            let (bytes, sum) = (parts.next()?.parse().ok()?, crc(parts.next()?)?);
+            let footer = Footer { bytes: parts.next()?.parse().ok()?, crc32c: crc(parts.next()?)? };
+            let path = table.join("_rollups").join(path.file_name()?);
+            Some(RollupFile { path, bytes, crc32c: sum, footer })
+        });
         let steps = || {
             let bound = |side: &str| stats[side]["step"].as_i64();
             Some((bound("minValues")?, bound("maxValues")?))
@@ -249,6 +270,7 @@ impl SegmentMeta {
             crc32c: tag("crc32c").and_then(crc),
             footer,
             index_crc32c,
+            rollup,
             cached: CachedIndex::default(),
         }
     }

@@ -21,8 +21,8 @@ use std::{
 
 use arrow::{
     array::{
-        Array as _, ArrayRef, AsArray as _, BooleanArray, DictionaryArray, RecordBatch,
-        StringArray, new_null_array,
+        Array as _, ArrayRef, AsArray as _, BooleanArray, DictionaryArray, Float64Array,
+        Int64Array, RecordBatch, StringArray, new_null_array,
     },
     compute::{cast, filter_record_batch},
     datatypes::{DataType, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType},
@@ -46,6 +46,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     SegmentMeta,
+    file::Footer,
     index::{IndexRow, Summary},
     schema::{self, BATCH_ROWS, IDS, Ids, STEP, TIME, VALUE},
 };
@@ -188,12 +189,19 @@ impl SegmentMeta {
     /// that after this no corruption of the file reads as other points. Nothing is known of foreign files.
     pub fn check_footer(&self) -> Result<()> {
         let file = ReadAt::open(&self.path)?;
-        checked_footer(self, &file).map(drop)
+        match self.footer {
+            Some(footer) => checked_footer(&file, self.bytes, footer).map(drop),
+            None => Ok(()),
+        }
     }
 
-    /// Checks every byte of the file and of its index against the checksums in the catalog, where it has any.
+    /// Checks every byte of the file, of its index and of its rollups against the checksums in the catalog, where it has any.
     pub fn check(&self) -> Result<()> {
-        let files = [(Some(&self.path), self.crc32c), (self.index.as_ref(), self.index_crc32c)];
+        let files = [
+            (Some(&self.path), self.crc32c),
+            (self.index.as_ref(), self.index_crc32c),
+            (self.rollup.as_ref().map(|it| &it.path), self.rollup.as_ref().map(|it| it.crc32c)),
+        ];
         for (path, crc32c) in files {
             let (Some(path), Some(expected)) = (path, crc32c) else { continue };
             let file = ReadAt::open(path)?;
@@ -289,6 +297,11 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    /// All columns of the points that `filter` wants, as they stand in the file, whatever its index says.
+    pub(super) fn any(segment: &SegmentMeta, filter: &Filter) -> Result<Self> {
+        Self::open(segment, Rows::Any(filter.clone()), &ALL_COLUMNS)
+    }
+
     fn open(segment: &SegmentMeta, rows: Rows, columns: &[usize]) -> Result<Self> {
         let schema = schema::points()
             .project(columns)
@@ -390,19 +403,19 @@ fn filtered(
 }
 
 /// A column of ids.
-struct Id<'a> {
-    codes: &'a DictionaryArray<Int32Type>,
-    names: &'a StringArray,
+pub(super) struct Id<'a> {
+    pub(super) codes: &'a DictionaryArray<Int32Type>,
+    pub(super) names: &'a StringArray,
 }
 
 impl<'a> Id<'a> {
-    fn of(column: &'a ArrayRef) -> Self {
+    pub(super) fn of(column: &'a ArrayRef) -> Self {
         let codes = column.as_dictionary::<Int32Type>();
         Self { codes, names: codes.values().as_string::<i32>() }
     }
 
     /// Which of the names stands in `row`; `None` for null.
-    fn code(&self, row: usize) -> Option<usize> {
+    pub(super) fn code(&self, row: usize) -> Option<usize> {
         self.codes.key(row).filter(|&code| self.names.is_valid(code))
     }
 
@@ -453,7 +466,12 @@ pub(super) fn take_points(
 }
 
 /// The column `name` as `kind`; null where the file has none.
-fn as_column(batch: &RecordBatch, name: &str, kind: &DataType, path: &Path) -> Result<ArrayRef> {
+pub(super) fn as_column(
+    batch: &RecordBatch,
+    name: &str,
+    kind: &DataType,
+    path: &Path,
+) -> Result<ArrayRef> {
     match batch.column_by_name(name) {
         None => Ok(new_null_array(kind, batch.num_rows())),
         Some(column) if column.data_type() == kind => Ok(Arc::clone(column)),
@@ -503,60 +521,72 @@ fn take_index(batch: &RecordBatch, path: &Path, index: &mut Vec<IndexRow>) -> Re
     let id = |column: usize, row: usize| {
         ids[column].code(row).map(|code| Arc::clone(&names[column][code]))
     };
-    let integers = |name| {
-        as_column(batch, name, &DataType::Int64, path)
-            .map(|column| column.as_primitive::<Int64Type>().clone())
-    };
-    let floats = |name| {
-        as_column(batch, name, &DataType::Float64, path)
-            .map(|column| column.as_primitive::<Float64Type>().clone())
-    };
-    let (first_row, count) = (integers("first_row")?, integers("count")?);
-    let (nan_count, inf_count) = (integers("nan_count")?, integers("inf_count")?);
-    let (first_step, last_step) = (integers("first_step")?, integers("last_step")?);
-    let (last_time, last_finite_step) = (integers("last_time")?, integers("last_finite_step")?);
-    let (min_step, max_step) = (integers("min_step")?, integers("max_step")?);
-    let (first_value, last_value) = (floats("first_value")?, floats("last_value")?);
-    let (last_finite_value, sum) = (floats("last_finite_value")?, floats("sum")?);
-    let (min_value, max_value) = (floats("min_value")?, floats("max_value")?);
-    for row in 0..batch.num_rows() {
+    let first_row = integers(batch, "first_row", path)?;
+    for (row, summary) in take_summaries(batch, path)?.into_iter().enumerate() {
         let names = (id(0, row), id(1, row), id(2, row), id(4, row));
         let (Some(project), Some(run_id), Some(metric), Some(launch)) = names else {
             return Err(Error::corrupt(path, 0, format!("its row {row} names no series")));
         };
-        let counted = |column: &arrow::array::Int64Array| column.value(row).cast_unsigned();
-        let extreme = |step: &arrow::array::Int64Array, value: &arrow::array::Float64Array| {
-            value.is_valid(row).then(|| (step.value(row), value.value(row)))
-        };
-        index.push(IndexRow {
-            key: SeriesKey { project, run_id, metric, labels: id(3, row), launch },
-            first_row: counted(&first_row),
-            summary: Summary {
-                count: counted(&count),
-                nan_count: counted(&nan_count),
-                inf_count: counted(&inf_count),
-                first: (first_step.value(row), first_value.value(row)),
-                last: (last_step.value(row), last_value.value(row)),
-                last_time: if last_time.is_valid(row) {
-                    last_time.value(row)
-                } else {
-                    UNKNOWN_TIME
-                },
-                last_finite: extreme(&last_finite_step, &last_finite_value),
-                min: extreme(&min_step, &min_value),
-                max: extreme(&max_step, &max_value),
-                sum: sum.value(row),
-            },
-        });
+        let key = SeriesKey { project, run_id, metric, labels: id(3, row), launch };
+        index.push(IndexRow { key, first_row: first_row.value(row).cast_unsigned(), summary });
     }
     Ok(())
+}
+
+pub(super) fn integers(batch: &RecordBatch, name: &str, path: &Path) -> Result<Int64Array> {
+    let column = as_column(batch, name, &DataType::Int64, path)?;
+    Ok(column.as_primitive::<Int64Type>().clone())
+}
+
+fn floats(batch: &RecordBatch, name: &str, path: &Path) -> Result<Float64Array> {
+    let column = as_column(batch, name, &DataType::Float64, path)?;
+    Ok(column.as_primitive::<Float64Type>().clone())
+}
+
+/// What points add up to, from the columns of an index or of rollups. Older indexes say no first time.
+pub(super) fn take_summaries(batch: &RecordBatch, path: &Path) -> Result<Vec<Summary>> {
+    let integers = |name| integers(batch, name, path);
+    let floats = |name| floats(batch, name, path);
+    let (count, nan_count, inf_count) =
+        (integers("count")?, integers("nan_count")?, integers("inf_count")?);
+    let (first_step, last_step) = (integers("first_step")?, integers("last_step")?);
+    let (first_time, last_time) = (integers("first_time")?, integers("last_time")?);
+    let last_finite_step = integers("last_finite_step")?;
+    let (min_step, max_step) = (integers("min_step")?, integers("max_step")?);
+    let (first_value, last_value) = (floats("first_value")?, floats("last_value")?);
+    let (last_finite_value, sum) = (floats("last_finite_value")?, floats("sum")?);
+    let (min_value, max_value) = (floats("min_value")?, floats("max_value")?);
+    let time = |column: &Int64Array, row| {
+        if column.is_valid(row) { column.value(row) } else { UNKNOWN_TIME }
+    };
+    let extreme = |step: &Int64Array, value: &Float64Array, row| {
+        value.is_valid(row).then(|| (step.value(row), value.value(row)))
+    };
+    Ok((0..batch.num_rows())
+        .map(|row| Summary {
+            count: count.value(row).cast_unsigned(),
+            nan_count: nan_count.value(row).cast_unsigned(),
+            inf_count: inf_count.value(row).cast_unsigned(),
+            first: (first_step.value(row), first_value.value(row)),
+            first_time: time(&first_time, row),
+            last: (last_step.value(row), last_value.value(row)),
+            last_time: time(&last_time, row),
+            last_finite: extreme(&last_finite_step, &last_finite_value, row),
+            min: extreme(&min_step, &min_value, row),
+            max: extreme(&max_step, &max_value, row),
+            sum: sum.value(row),
+        })
+        .collect())
 }
 
 /// Opens the file so that it decodes `rows`, and of a file with an index only those of `columns` that are not ids.
 fn open(segment: &SegmentMeta, rows: &Rows, columns: &[usize]) -> Result<Decoder> {
     let path = &segment.path;
     let file = ReadAt::open(path)?;
-    let footer = checked_footer(segment, &file)?;
+    let footer = match segment.footer {
+        Some(footer) => Some(checked_footer(&file, segment.bytes, footer)?),
+        None => None,
+    };
     let length = file.len;
     let reader = guarded(path, || {
         let policy = PageIndexPolicy::Optional;
@@ -592,27 +622,26 @@ fn open(segment: &SegmentMeta, rows: &Rows, columns: &[usize]) -> Result<Decoder
     Ok(Decoder { path: path.clone(), reader })
 }
 
-/// The footer of a file of ours, checked; `None` for a foreign one.
-fn checked_footer(segment: &SegmentMeta, file: &ReadAt) -> Result<Option<Bytes>> {
-    let Some(expected) = segment.footer else { return Ok(None) };
-    let wrong = |offset, detail| Err(Error::corrupt(&segment.path, offset, detail));
-    if file.len != segment.bytes || expected.bytes > file.len {
-        let detail = format!("it has {} bytes, the catalog says {}", file.len, segment.bytes);
-        return wrong(file.len.min(segment.bytes), detail);
+/// The footer of a file of ours that has `bytes` bytes, checked.
+pub(super) fn checked_footer(file: &ReadAt, bytes: u64, expected: Footer) -> Result<Bytes> {
+    let wrong = |offset, detail| Err(Error::corrupt(&*file.path, offset, detail));
+    if file.len != bytes || expected.bytes > file.len {
+        let detail = format!("it has {} bytes, the catalog says {bytes}", file.len);
+        return wrong(file.len.min(bytes), detail);
     }
     let offset = file.len - expected.bytes;
     let footer = file.get(offset, expected.bytes)?;
     if crc32c::crc32c(&footer) != expected.crc32c {
         return wrong(offset, "the checksum of its footer is wrong".to_owned());
     }
-    Ok(Some(footer))
+    Ok(footer)
 }
 
 /// Decodes batch by batch; ends after the first error.
 #[derive(Debug)]
-struct Decoder {
-    path: PathBuf,
-    reader: ParquetRecordBatchReader,
+pub(super) struct Decoder {
+    pub(super) path: PathBuf,
+    pub(super) reader: ParquetRecordBatchReader,
 }
 
 impl Iterator for Decoder {
@@ -626,7 +655,7 @@ impl Iterator for Decoder {
 
 /// Runs a step of the Parquet decoder. Its panics are errors here: the decoder trusts counts and offsets that stand
 /// in page headers, which no checksum covers, and indexes out of bounds where a bit of them is wrong.
-fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+pub(super) fn guarded<T>(path: &Path, step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     // What the step leaves half done is the decoder, and nobody uses that after an error.
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(Ok(done)) => Ok(done),
@@ -663,15 +692,15 @@ fn expired(error: Error) -> Error {
 }
 
 /// A file that is read at offsets, one system call each, and by any number of readers at once.
-#[derive(Debug)]
-struct ReadAt {
+#[derive(Debug, Clone)]
+pub(super) struct ReadAt {
     path: Arc<Path>,
     file: Arc<File>,
     len: u64,
 }
 
 impl ReadAt {
-    fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let file = disk::open(path).map_err(expired)?;
         let len = disk::size(path).map_err(expired)?;
         Ok(Self { path: path.into(), file: file.into(), len })

@@ -62,19 +62,29 @@ const FACTS: &str = "message facts {
     optional int64 position;
 }";
 
-/// The side index in a file: one row a series.
-const INDEX: &str = "message index {
+/// The side index in a file: one row a series, with what its points add up to.
+const INDEX: &str = "
     optional binary project (STRING);
     optional binary run_id (STRING);
     optional binary metric (STRING);
     optional binary labels (STRING);
     optional binary launch (STRING);
-    optional int64 first_row;
+    optional int64 first_row;";
+
+/// Rollups in a file: one row a cell, with what its points add up to.
+const ROLLUP: &str = "
+    optional int64 level;
+    optional int64 series;
+    optional int64 width;";
+
+/// What points add up to, in an index and in rollups.
+const SUMMARY: &str = "
     optional int64 count;
     optional int64 nan_count;
     optional int64 inf_count;
     optional int64 first_step;
     optional int64 last_step;
+    optional int64 first_time;
     optional int64 last_time;
     optional int64 last_finite_step;
     optional int64 min_step;
@@ -84,8 +94,7 @@ const INDEX: &str = "message index {
     optional double last_finite_value;
     optional double min_value;
     optional double max_value;
-    optional double sum;
-}";
+    optional double sum;";
 
 /// The Parquet schema of one sort of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +102,15 @@ pub(super) enum FileKind {
     Points,
     Facts,
     Index,
+    Rollup,
 }
 
 impl FileKind {
     pub(super) fn parquet(self) -> TypePtr {
-        static TYPES: LazyLock<[TypePtr; 3]> = LazyLock::new(|| {
-            [POINTS, FACTS, INDEX]
+        static TYPES: LazyLock<[TypePtr; 4]> = LazyLock::new(|| {
+            let summaries = |name: &str, of: &str| format!("message {name} {{{of}{SUMMARY}}}");
+            let (index, rollup) = (summaries("index", INDEX), summaries("rollup", ROLLUP));
+            [POINTS, FACTS, &index, &rollup]
                 .map(|text| Arc::new(parse_message_type(text).expect("the text above is a schema")))
         });
         Arc::clone(&TYPES[self as usize])
@@ -110,6 +122,8 @@ impl FileKind {
             Self::Points => 0..=STEP as i32,
             Self::Index => 0..=IDS as i32 - 1,
             Self::Facts => 0..=3,
+            // By level and series; cells of one series come by their steps.
+            Self::Rollup => 0..=1,
         };
         columns
             .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true })

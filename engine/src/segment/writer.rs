@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::{
     column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS, TIME_PAGE_ROWS},
-    file::FileWriter,
+    file::{FileSum, FileWriter},
     index::{IndexRow, Summary},
-    meta::{self, Bounds},
+    meta::{self, Bounds, Described},
+    rollup::{Cell, Pyramid},
     schema::{FileKind, IDS, STEP, TIME, VALUE},
 };
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// Rows of a row group, which is what a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 1 << 20;
+
+/// Cells of a row group of rollups, and of a page of it: what a chart of one series has to decode too much of.
+const CELL_GROUP_ROWS: usize = 64 << 10;
+const CELL_PAGE_ROWS: usize = 2 << 10;
 
 /// How hard zstd works on the files of a level: a flush is in a hurry and its file does not live long.
 fn zstd_level(level: u8) -> i32 {
@@ -130,7 +135,12 @@ pub(crate) struct PointsWriter {
     name: Uuid,
     level: u8,
     file: Staged,
+    /// The series that are whole.
     index: Vec<IndexRow>,
+    /// The series that is being written, and its first row.
+    series: Option<(SeriesKey, u64)>,
+    pyramid: Pyramid,
+    rollups: Rollups,
     rows: u64,
     times_seen: Option<Bounds<i64>>,
     unknown_times: u64,
@@ -158,6 +168,9 @@ impl PointsWriter {
             level,
             file,
             index: Vec::new(),
+            series: None,
+            pyramid: Pyramid::default(),
+            rollups: Rollups::new(table, name, level),
             rows: 0,
             times_seen: None,
             unknown_times: 0,
@@ -175,17 +188,18 @@ impl PointsWriter {
         values: &[f64],
     ) -> Result<()> {
         debug_assert!(steps.is_sorted(), "the points of a series come in order");
-        let points = steps.iter().zip(times).zip(values).map(|((&s, &t), &v)| (s, t, v));
-        match self.index.last_mut() {
-            Some(last) if last.key == *key => {
-                points.for_each(|(step, time, value)| last.summary.push(step, time, value));
-            }
-            last => {
-                debug_assert!(last.is_none_or(|last| last.key < *key), "series come in order");
-                let Some(summary) = Summary::of_points(points) else { return Ok(()) };
-                self.index.push(IndexRow { key: key.clone(), first_row: self.rows, summary });
-            }
+        if steps.is_empty() {
+            return Ok(());
         }
+        if self.series.as_ref().is_none_or(|(last, _)| last != key) {
+            debug_assert!(
+                self.series.as_ref().is_none_or(|(last, _)| last < key),
+                "series come in order"
+            );
+            self.end_series()?;
+            self.series = Some((key.clone(), self.rows));
+        }
+        self.pyramid.push(steps, times, values);
         self.rows += steps.len() as u64;
         for &time in times {
             if time == UNKNOWN_TIME {
@@ -213,6 +227,15 @@ impl PointsWriter {
         Ok(())
     }
 
+    /// Takes what the points of the series add up to.
+    fn end_series(&mut self) -> Result<()> {
+        let Some((key, first_row)) = self.series.take() else { return Ok(()) };
+        let Some((summary, levels)) = self.pyramid.finish() else { return Ok(()) };
+        self.rollups.push(self.index.len(), levels)?;
+        self.index.push(IndexRow { key, first_row, summary });
+        Ok(())
+    }
+
     /// Bytes written so far, without the row group in memory.
     pub(crate) fn bytes(&self) -> u64 {
         self.file.writer.bytes()
@@ -230,15 +253,15 @@ impl PointsWriter {
         Ok(())
     }
 
-    /// Ends the segment, writes its index, and makes both durable.
+    /// Ends the segment, writes its index and its rollups, and makes all durable.
     pub(crate) fn finish(mut self) -> Result<NewSegment> {
+        self.end_series()?;
         if self.index.is_empty() {
             let detail = "a segment holds at least one".to_owned();
             return Err(Error::Invalid { what: "points", detail });
         }
         self.flush()?;
         let sum = self.file.writer.finish()?;
-        let side_name = format!("_index/{}.parquet", self.name);
         let mut side = Staged::create(
             &self.table,
             &format!("{}.index.parquet", self.name),
@@ -249,18 +272,84 @@ impl PointsWriter {
             side.writer.row_group(|encoder, schema| encode_index(rows, encoder, schema))?;
         }
         let side_sum = side.writer.finish()?;
+        let rollup = self.rollups.finish()?;
         let name = format!("l{}/{}.parquet", self.level, self.name);
-        let add = meta::describe_points(
-            &name,
-            self.level,
-            &self.index,
-            self.times_seen,
-            self.unknown_times,
+        let add = meta::describe_points(&Described {
+            name: &name,
+            level: self.level,
+            index: &self.index,
+            times: self.times_seen,
+            unknown_times: self.unknown_times,
             sum,
-            side_sum.crc32c,
-        );
-        let files = vec![(side.guard.release(), side_name), (self.file.guard.release(), name)];
+            index_crc32c: side_sum.crc32c,
+            rollup: rollup.as_ref().map(|(_, sum)| *sum),
+        });
+        let mut files = Vec::new();
+        if let Some((rollup, _)) = rollup {
+            files.push((rollup.release(), format!("_rollups/{}.parquet", self.name)));
+        }
+        files.push((side.guard.release(), format!("_index/{}.parquet", self.name)));
+        files.push((self.file.guard.release(), name));
         Ok(NewSegment::new(&self.table, add, files))
+    }
+}
+
+/// Writes the rollups of a segment. There is no file where no series is long enough.
+#[derive(Debug)]
+struct Rollups {
+    table: PathBuf,
+    name: Uuid,
+    level: u8,
+    file: Option<Staged>,
+    /// For each level of rollups, finest first, the cells of the row group that is being filled, with their series.
+    waiting: Vec<Vec<(usize, Cell)>>,
+}
+
+impl Rollups {
+    fn new(table: &Path, name: Uuid, level: u8) -> Self {
+        Self { table: table.to_owned(), name, level, file: None, waiting: Vec::new() }
+    }
+
+    /// Adds the levels of a series, by its place in the index.
+    fn push(&mut self, series: usize, levels: Vec<Vec<Cell>>) -> Result<()> {
+        for (level, cells) in levels.into_iter().enumerate() {
+            if level == self.waiting.len() {
+                self.waiting.push(Vec::new());
+            }
+            for cell in cells {
+                self.waiting[level].push((series, cell));
+                if self.waiting[level].len() == CELL_GROUP_ROWS {
+                    self.flush(level)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, level: usize) -> Result<()> {
+        let cells = std::mem::take(&mut self.waiting[level]);
+        if cells.is_empty() {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(Staged::create(
+                &self.table,
+                &format!("{}.rollup.parquet", self.name),
+                FileKind::Rollup,
+                self.level,
+            )?),
+        };
+        file.writer.row_group(|encoder, schema| encode_cells(level, &cells, encoder, schema))
+    }
+
+    fn finish(mut self) -> Result<Option<(StagedPath, FileSum)>> {
+        for level in 0..self.waiting.len() {
+            self.flush(level)?;
+        }
+        let Some(file) = self.file else { return Ok(None) };
+        let sum = file.writer.finish()?;
+        Ok(Some((file.guard, sum)))
     }
 }
 
@@ -371,42 +460,85 @@ fn encode_index(
         let runs = rows.iter().map(|row| (id(&row.key, column), 1));
         chunks.push(encoder.ids(&schema.column(column), runs)?);
     }
-    type Pick<T> = fn(&IndexRow) -> Option<T>;
+    let first_rows = rows.iter().map(|row| Some(row.first_row.cast_signed()));
+    chunks.push(encoder.integers(
+        &schema.column(IDS),
+        first_rows,
+        Encoding::DELTA_BINARY_PACKED,
+        POINT_PAGE_ROWS,
+    )?);
+    let summaries = rows.iter().map(|row| row.summary);
+    encode_summaries(summaries, POINT_PAGE_ROWS, encoder, schema, &mut chunks)?;
+    Ok(chunks)
+}
+
+fn encode_cells(
+    level: usize,
+    cells: &[(usize, Cell)],
+    encoder: &mut ColumnEncoder,
+    schema: &SchemaDescriptor,
+) -> Result<Vec<Chunk>, ParquetError> {
+    let mut chunks = Vec::with_capacity(schema.num_columns());
+    let picks: [&dyn Fn(&(usize, Cell)) -> i64; 3] =
+        [&|_| level as i64 + 1, &|&(series, _)| series as i64, &|(_, cell)| cell.width];
+    for pick in picks {
+        let values = cells.iter().map(|cell| Some(pick(cell)));
+        let column = schema.column(chunks.len());
+        chunks.push(encoder.integers(
+            &column,
+            values,
+            Encoding::DELTA_BINARY_PACKED,
+            CELL_PAGE_ROWS,
+        )?);
+    }
+    // The last finite value is the last one but for rare cells, and need not be said twice.
+    let summaries = cells.iter().map(|(_, Cell { summary, .. })| Summary {
+        last_finite: summary.last_finite.filter(|_| !summary.last.1.is_finite()),
+        ..*summary
+    });
+    encode_summaries(summaries, CELL_PAGE_ROWS, encoder, schema, &mut chunks)?;
+    Ok(chunks)
+}
+
+/// Encodes the columns that say what points add up to, which come last.
+fn encode_summaries(
+    summaries: impl Iterator<Item = Summary> + Clone,
+    page_rows: usize,
+    encoder: &mut ColumnEncoder,
+    schema: &SchemaDescriptor,
+    chunks: &mut Vec<Chunk>,
+) -> Result<(), ParquetError> {
+    type Pick<T> = fn(Summary) -> Option<T>;
     let integers: [Pick<i64>; 10] = [
-        |row| Some(row.first_row.cast_signed()),
-        |row| Some(row.summary.count.cast_signed()),
-        |row| Some(row.summary.nan_count.cast_signed()),
-        |row| Some(row.summary.inf_count.cast_signed()),
-        |row| Some(row.summary.first.0),
-        |row| Some(row.summary.last.0),
-        |row| Some(row.summary.last_time).filter(|&time| time != UNKNOWN_TIME),
-        |row| row.summary.last_finite.map(|(step, _)| step),
-        |row| row.summary.min.map(|(step, _)| step),
-        |row| row.summary.max.map(|(step, _)| step),
+        |summary| Some(summary.count.cast_signed()),
+        |summary| Some(summary.nan_count.cast_signed()),
+        |summary| Some(summary.inf_count.cast_signed()),
+        |summary| Some(summary.first.0),
+        |summary| Some(summary.last.0),
+        |summary| Some(summary.first_time).filter(|&time| time != UNKNOWN_TIME),
+        |summary| Some(summary.last_time).filter(|&time| time != UNKNOWN_TIME),
+        |summary| summary.last_finite.map(|(step, _)| step),
+        |summary| summary.min.map(|(step, _)| step),
+        |summary| summary.max.map(|(step, _)| step),
     ];
     let delta = Encoding::DELTA_BINARY_PACKED;
     for pick in integers {
-        let values = rows.iter().map(pick);
-        chunks.push(encoder.integers(
-            &schema.column(chunks.len()),
-            values,
-            delta,
-            POINT_PAGE_ROWS,
-        )?);
+        let values = summaries.clone().map(pick);
+        chunks.push(encoder.integers(&schema.column(chunks.len()), values, delta, page_rows)?);
     }
     let floats: [Pick<f64>; 6] = [
-        |row| Some(row.summary.first.1),
-        |row| Some(row.summary.last.1),
-        |row| row.summary.last_finite.map(|(_, value)| value),
-        |row| row.summary.min.map(|(_, value)| value),
-        |row| row.summary.max.map(|(_, value)| value),
-        |row| Some(row.summary.sum),
+        |summary| Some(summary.first.1),
+        |summary| Some(summary.last.1),
+        |summary| summary.last_finite.map(|(_, value)| value),
+        |summary| summary.min.map(|(_, value)| value),
+        |summary| summary.max.map(|(_, value)| value),
+        |summary| Some(summary.sum),
     ];
     for pick in floats {
-        let values = rows.iter().map(pick);
-        chunks.push(encoder.optional_floats(&schema.column(chunks.len()), values)?);
+        let values = summaries.clone().map(pick);
+        chunks.push(encoder.optional_floats(&schema.column(chunks.len()), values, page_rows)?);
     }
-    Ok(chunks)
+    Ok(())
 }
 
 fn encode_facts(
