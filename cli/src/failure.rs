@@ -106,6 +106,7 @@ impl From<&runlake_engine::Error> for Failure {
                 Self::new(format!("{kind} '{name}' is ambiguous"))
                     .hint(format!("it could be {}", candidates.join(", ")))
             }
+            Error::Unknown { kind: "version", .. } => Self::new(error.to_string()),
             Error::Unknown { kind, name, candidates, ambiguous: false } => {
                 let failure = Self::new(format!("no {kind} '{name}'"));
                 match candidates.as_slice() {

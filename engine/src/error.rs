@@ -114,6 +114,9 @@ fn unknown(kind: &str, name: &str, candidates: &[String], ambiguous: bool) -> St
     match (ambiguous, candidates) {
         (true, _) => format!("{kind} '{name}' is ambiguous: {}", candidates.join(", ")),
         (false, []) => format!("no {kind} '{name}'"),
+        (false, [oldest, newest]) if kind == "version" => {
+            format!("no version {name} is kept; there are {oldest} to {newest}")
+        }
         (false, _) => format!("no {kind} '{name}'; did you mean {}?", candidates.join(" or ")),
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     process::PerProcess,
     run::WeakRun,
     segment,
-    tail::TailCache,
+    tail::{TailCache, TailView},
 };
 use background::Background;
 use features::Features;
@@ -194,6 +194,17 @@ impl Lake {
         )?;
         drop(tails);
         Ok(Snapshot::new(Arc::clone(&self.0), view))
+    }
+
+    /// The lake as it stood after commit `version` of table `points` ([`Snapshot::version`]): its segments, and the facts that
+    /// were committed by then, without what was in logs. Never writes. Merged files stay for an hour, so an older version may
+    /// fail with [`Error::SnapshotExpired`] when it is read.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] where there is no such version; the message names the oldest and the newest.
+    pub fn snapshot_at(&self, version: u64) -> Result<Snapshot> {
+        let Tables { points, facts, .. } = &self.0.process().tables;
+        Ok(Snapshot::new(Arc::clone(&self.0), TailView::at(version, points, facts)?))
     }
 
     /// Flushes what this process logged so far and waits for the commit.

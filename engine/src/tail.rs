@@ -51,6 +51,26 @@ pub(crate) struct TailView {
     pub(crate) problems: Vec<String>,
 }
 
+impl TailView {
+    /// The lake as it stood after a commit of table `points`, without what was in logs then.
+    pub(crate) fn at(version: u64, points: &Table, facts: &Table) -> Result<Self> {
+        let points_table = points.load_at(version)?;
+        // Flushes commit facts first, so those of this commit are older than it.
+        let facts_table = match points.made_at_ms(version)? {
+            Some(made_ms) => facts.load_before(made_ms)?,
+            None => facts.load()?,
+        };
+        Ok(Self {
+            points_table,
+            facts_table,
+            points: Vec::new(),
+            facts: Vec::new(),
+            heartbeats: FxHashMap::default(),
+            problems: Vec::new(),
+        })
+    }
+}
+
 impl TailCache {
     /// Reads what is new. The order is what makes it whole: log files are listed and opened first, the catalog is
     /// loaded second, so that a file that is flushed meanwhile is in the one or in the other; files at or below a

@@ -21,12 +21,24 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Session {
     lake: Lake,
+    /// What all queries see, where it is not the lake as it is.
+    pinned: Option<Snapshot>,
 }
 
 impl Session {
     /// A session about `lake`.
     pub fn new(lake: Lake) -> Self {
-        Self { lake }
+        Self { lake, pinned: None }
+    }
+
+    /// A session about `lake` as `snapshot` sees it, however the lake goes on.
+    pub fn at(lake: Lake, snapshot: Snapshot) -> Self {
+        Self { lake, pinned: Some(snapshot) }
+    }
+
+    /// What a query sees that is asked now.
+    pub fn snapshot(&self) -> runlake_engine::Result<Snapshot> {
+        self.pinned.clone().map_or_else(|| self.lake.snapshot(), Ok)
     }
 
     /// The lake.
@@ -34,12 +46,12 @@ impl Session {
         &self.lake
     }
 
-    /// Plans a query over the lake as it is now. The result can be read any number of times; all its tables, and all
+    /// Plans a query over the lake as it is now, or as the session's snapshot sees it. The result can be read any number of times; all its tables, and all
     /// its readers, share the one snapshot that is taken here.
     pub fn sql(&self, text: &str) -> Result<Relation> {
         let process = Process::current()?;
         let statement = statement::parse(text, process.state())?;
-        let snapshot = self.lake.snapshot()?;
+        let snapshot = self.snapshot()?;
         process.wait(plan(process, statement, snapshot)).map_err(|error| error.with_quotes_of(text))
     }
 
@@ -58,10 +70,10 @@ impl Session {
     pub async fn sql_async(&self, text: &str) -> Result<Relation> {
         let process = Process::current()?;
         let statement = statement::parse(text, process.state())?;
-        let lake = self.lake.clone();
+        let session = self.clone();
         // Taking a snapshot reads files; planning may read runs and series.
         let task = process.runtime().spawn(async move {
-            let snapshot = tokio::task::spawn_blocking(move || lake.snapshot())
+            let snapshot = tokio::task::spawn_blocking(move || session.snapshot())
                 .await
                 .map_err(|error| QueryError::Internal { detail: error.to_string() })??;
             plan(process, statement, snapshot).await

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pyo3::prelude::*;
-use runlake_engine::{Lake, LakeOptions, store};
+use runlake_engine::{Lake, LakeOptions, Snapshot, store};
 use runlake_query::{QueryError, Session};
 
 use crate::{
@@ -98,16 +98,32 @@ pub(crate) struct PyLake {
     session: Session,
 }
 
+/// One consistent view of a lake. `runlake.Lake.snapshot` makes a lake of it.
+#[pyclass(frozen, name = "Snapshot", module = "runlake._native")]
+#[derive(Debug)]
+pub(crate) struct PySnapshot {
+    lake: Lake,
+    snapshot: Snapshot,
+}
+
 #[pymethods]
 impl PyLake {
-    /// Opens an existing lake; never writes.
+    /// Opens an existing lake; never writes. With `pinned`, all queries see that snapshot of it.
     #[new]
-    #[pyo3(signature = (store=None))]
+    #[pyo3(signature = (store=None, *, pinned=None))]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "Python hands over what it made of its argument"
     )]
-    fn new(py: Python<'_>, store: Option<PathBuf>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        store: Option<PathBuf>,
+        pinned: Option<PyRef<'_, PySnapshot>>,
+    ) -> PyResult<Self> {
+        if let Some(pinned) = pinned {
+            let PySnapshot { lake, snapshot } = &*pinned;
+            return Ok(Self { session: Session::at(lake.clone(), snapshot.clone()) });
+        }
         let open = || {
             let found = resolution(store.as_deref());
             if !found.exists {
@@ -157,10 +173,29 @@ impl PyLake {
     /// The project and id of the run that `run` means: an id, a unique prefix, a name, `project/x`, `@last`.
     fn find_run(&self, py: Python<'_>, run: &str) -> PyResult<(String, String)> {
         let find = || {
-            let run = self.session.lake().snapshot()?.find_run(run)?;
+            let run = self.session.snapshot()?.find_run(run)?;
             Ok((run.project.to_string(), run.run_id.to_string()))
         };
         py.detach(find).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
+    /// What a query sees that is asked now, or with `version`, the lake as it stood after that commit.
+    #[pyo3(name = "_pin", signature = (version=None))]
+    fn pin(&self, py: Python<'_>, version: Option<u64>) -> PyResult<PySnapshot> {
+        let lake = self.session.lake();
+        let pin = || match version {
+            Some(version) => lake.snapshot_at(version),
+            None => self.session.snapshot(),
+        };
+        let snapshot = py.detach(pin).map_err(|error| from_engine(&error))?;
+        Ok(PySnapshot { lake: lake.clone(), snapshot })
+    }
+
+    /// The last commit of table `points` that a query sees, if there is one.
+    #[getter]
+    fn version(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        let snapshot = py.detach(|| self.session.snapshot());
+        Ok(snapshot.map_err(|error| from_engine(&error))?.version())
     }
 
     /// The absolute path.

@@ -23,7 +23,7 @@ mod _native {
     use pyo3::{prelude::*, sync::PyOnceLock};
 
     #[pymodule_export]
-    use crate::lake::{PyLake, resolve};
+    use crate::lake::{PyLake, PySnapshot, resolve};
     #[pymodule_export]
     use crate::relation::PyRelation;
     #[pymodule_export]

@@ -51,6 +51,25 @@ def test_a_relation_is_rows_of_tuples(digits: runlake.Lake) -> None:
         found[3]
 
 
+def test_a_snapshot_stays_as_it_was_and_a_version_is_the_lake_as_it_stood(digits: runlake.Lake, store: Path) -> None:
+    now = digits.snapshot()
+    with runlake.init("digits", id="three") as run:
+        run.log({"loss": 2.0})
+    subprocess.run([sys.executable, "-m", "runlake", "--store", str(store), "compact"], check=True)
+    count = "select count(*) from points"
+    assert isinstance(now, runlake.Lake)
+    assert (now.sql(count)[0], digits.sql(count)[0]) == ((62,), (63,))
+    assert [row["run_id"] for row in now.runs("digits").to_dicts()] == ["one"]
+    assert {row["run_id"] for row in digits.runs("digits").to_dicts()} == {"one", "three"}
+    with pytest.raises(runlake.NotFound):
+        now.find_run("three")
+    assert digits.version is not None
+    then = digits.snapshot(version=digits.version)
+    assert (then.version, then.sql(count)[0]) == (digits.version, (63,))
+    with pytest.raises(runlake.NotFound, match="no version 999 is kept; there are 0 to"):
+        digits.snapshot(version=999)
+
+
 def test_a_relation_without_rows_is_a_relation(digits: runlake.Lake) -> None:
     found = digits.sql("select step, metric from points where metric = 'absent'")
     assert (found.fetchall(), len(found), found.fetchone(), list(found)) == ([], 0, None, [])

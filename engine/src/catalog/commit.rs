@@ -70,6 +70,13 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Actions> {
     Ok(actions)
 }
 
+/// When the commit was made, in milliseconds since 1970 (UTC), as far as it says.
+pub(super) fn made_at_ms(bytes: &[u8]) -> Option<i64> {
+    let lines = bytes.split(|&byte| byte == b'\n');
+    let infos = lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    { infos }.find_map(|line| line["commitInfo"]["timestamp"].as_i64())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

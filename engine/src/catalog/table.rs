@@ -97,11 +97,83 @@ impl Table {
         }
     }
 
+    /// The table as it stood after commit `wanted`. Its files may be gone: the grace of a merge is an hour.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] where there is no such commit, or its log was cleaned up.
+    pub(crate) fn load_at(&self, wanted: u64) -> Result<Arc<TableVersion>> {
+        let newest = self.load()?;
+        if newest.version == Some(wanted) {
+            return Ok(newest);
+        }
+        let names = disk::list(&self.log)?;
+        if newest.version > Some(wanted) {
+            let checkpoints = Checkpoint::among(&names).into_iter();
+            for checkpoint in checkpoints.filter(|checkpoint| checkpoint.version <= wanted) {
+                let path = checkpoint.path(&self.log);
+                let read = checkpoint.read(&self.log).and_then(|actions| {
+                    TableVersion::of_checkpoint(&self.dir, checkpoint.version, &path, actions)
+                });
+                match read.and_then(|known| self.reach(known, wanted)) {
+                    Ok(Some(version)) => return Ok(version.into()),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "looking for an older checkpoint"),
+                }
+            }
+            if let Some(version) = self.reach(TableVersion::default(), wanted)? {
+                return Ok(version.into());
+            }
+        }
+        let mut kept: Vec<u64> = names.iter().filter_map(|name| commit::version(name)).collect();
+        kept.sort_unstable();
+        let candidates = [kept.first(), newest.version.as_ref()];
+        Err(Error::Unknown {
+            kind: "version",
+            name: wanted.to_string(),
+            candidates: candidates.into_iter().flatten().map(u64::to_string).collect(),
+            ambiguous: false,
+        })
+    }
+
+    /// The table as it stood at a moment, in milliseconds since 1970 (UTC), as far back as commits are kept.
+    pub(crate) fn load_before(&self, moment_ms: i64) -> Result<Arc<TableVersion>> {
+        let mut wanted = self.load()?.version;
+        while let Some(version) = wanted {
+            let Some(bytes) = disk::read_if_there(&self.log.join(commit::name(version)))? else {
+                return self.load_at(version + 1);
+            };
+            if commit::made_at_ms(&bytes).is_none_or(|made_ms| made_ms <= moment_ms) {
+                return self.load_at(version);
+            }
+            wanted = version.checked_sub(1);
+        }
+        Ok(Arc::default())
+    }
+
+    /// When commit `version` was made, in milliseconds since 1970 (UTC); `None` where it is not known.
+    pub(crate) fn made_at_ms(&self, version: u64) -> Result<Option<i64>> {
+        let bytes = disk::read_if_there(&self.log.join(commit::name(version)))?;
+        Ok(bytes.as_deref().and_then(commit::made_at_ms))
+    }
+
+    /// The version `wanted`, from an earlier one on; `None` where a commit between them is gone.
+    fn reach(&self, known: TableVersion, wanted: u64) -> Result<Option<TableVersion>> {
+        let reached = match self.follow_to(&known, wanted)? {
+            Some(reached) => reached,
+            None => known,
+        };
+        Ok(Some(reached).filter(|reached| reached.version == Some(wanted)))
+    }
+
     /// Reads the commits that stand directly after `known`; `None` where there is none.
     fn follow(&self, known: &TableVersion) -> Result<Option<TableVersion>> {
+        self.follow_to(known, commit::LAST_VERSION)
+    }
+
+    fn follow_to(&self, known: &TableVersion, last: u64) -> Result<Option<TableVersion>> {
         let mut commits = Vec::new();
         let mut next = after(known.version);
-        loop {
+        while next <= last {
             let path = self.log.join(commit::name(next));
             let Some(bytes) = disk::read_if_there(&path)? else { break };
             let actions = commit::decode(&path, &bytes)?;

@@ -76,6 +76,28 @@ class Lake(_native.Lake):
             arguments += [f"metrics => [{', '.join(map(_text, names))}]"]
         return self.sql(f"select * from history({', '.join(arguments)})")
 
+    def snapshot(self, version: int | None = None) -> Lake:
+        """This lake as it is now, or as it stood after a commit, for any number of queries that have to agree.
+
+        Args:
+            version: a commit of table `points`, as `Lake.version` and the SQL table `segments` name them. What was in logs then
+                is not seen, nor what is in logs now. Files that were merged stay for an hour: an older version may raise
+                `SnapshotExpired` when it is asked.
+
+        Raises:
+            NotFound: there is no such version; the message names the oldest and the newest.
+
+        >>> import runlake
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log({"loss": 0.5})
+        >>> before = runlake.open().snapshot()
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log({"loss": 0.4})
+        >>> len(before.runs("digits").to_dicts()), len(runlake.open().runs("digits").to_dicts())
+        (1, 2)
+        """
+        return Lake(pinned=self._pin(version))
+
     def __repr__(self) -> str:
         return f"<runlake.Lake {self.path!r}>"
 

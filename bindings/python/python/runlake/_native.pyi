@@ -93,12 +93,22 @@ class Run:
         """Whether what cannot be kept raises an exception."""
 
 @disjoint_base
+@final
+class Snapshot:
+    """One consistent view of a lake."""
+
 class Lake:
-    def __new__(cls, store: _Path | None = None) -> Self: ...
+    def __new__(cls, store: _Path | None = None, *, pinned: Snapshot | None = None) -> Self: ...
     def sql(self, query: str) -> Relation:
         """Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it."""
 
     def find_run(self, run: str) -> tuple[str, str]: ...
+    def _pin(self, version: int | None = None) -> Snapshot:
+        """What a query sees that is asked now, or with `version`, the lake as it stood after that commit."""
+    @property
+    def version(self) -> int | None:
+        """The last commit of table `points` that a query sees, if there is one."""
+
     @property
     def path(self) -> str:
         """The absolute path."""
