@@ -18,12 +18,14 @@ mod compact;
 mod damage;
 mod demo;
 mod doctor;
+mod export;
 mod failure;
 mod format;
 mod headline;
 mod import;
 mod interrupt;
 mod number;
+mod output;
 mod plot;
 mod progress;
 mod recent;
@@ -31,6 +33,7 @@ mod runs;
 mod show;
 mod sparkline;
 mod sql;
+mod stats;
 mod store;
 mod suggestion;
 mod table;
@@ -79,8 +82,10 @@ enum Command {
     Tail(tail::Tail),
     Plot(plot::Plot),
     Import(import::Import),
+    Export(export::Export),
     Compact(compact::Compact),
     Verify(verify::Verify),
+    Stats(stats::Stats),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
 }
@@ -120,8 +125,10 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Tail(tail)) => tail.run(store, terminal),
         Some(Command::Plot(plot)) => plot.run(store, terminal),
         Some(Command::Import(import)) => import.run(store, terminal),
+        Some(Command::Export(export)) => export.run(store, terminal),
         Some(Command::Compact(compact)) => compact.run(store, terminal),
         Some(Command::Verify(verify)) => verify.run(store, terminal),
+        Some(Command::Stats(stats)) => stats.run(store, terminal),
         Some(Command::Doctor(doctor)) => doctor.run(store, terminal),
         Some(Command::Demo(demo)) => demo.run(store, terminal),
     }

@@ -1,25 +1,18 @@
 //! `runlake sql`: any question, in SQL.
 
 use std::{
-    fs::{self, File},
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
-use arrow::{
-    array::{Array as _, RecordBatch},
-    datatypes::Schema,
-    util::display::{ArrayFormatter, FormatOptions},
-};
 use clap::Args;
 use runlake_query::{Relation, Session};
 
 use crate::{
     damage,
     failure::Failure,
-    format::{self, Batches, Format},
-    number, store,
-    table::Table,
+    format::{Batches, Format},
+    number, output, store,
     terminal::Terminal,
 };
 
@@ -33,6 +26,7 @@ Examples:
   runlake sql \"select name, state, last_step from runs\"
   runlake sql \"select step, value from points where metric = 'train/loss'\" --format csv
   runlake sql \"select * from series\" -o series.parquet
+  runlake sql \"select count(*) from points_all\" --version 12
   echo \"show tables\" | runlake sql -
 
 Tables: runs, config, points, points_all, series, segments; functions: runs_wide('project'), history('run').
@@ -55,6 +49,10 @@ pub(crate) struct Sql {
     /// Rows of a table to show, 0 for all [default: 100 on a terminal, else all]
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
+
+    /// Ask the lake as it stood after this commit, without what was in logs; table segments names versions
+    #[arg(long, value_name = "N")]
+    version: Option<u64>,
 }
 
 impl Sql {
@@ -75,7 +73,15 @@ impl Sql {
             }
             _ => self.query,
         };
-        let relation = Session::new(store::open(store)?).sql(&query)?;
+        let lake = store::open(store)?;
+        let session = match self.version {
+            Some(version) => {
+                let snapshot = lake.snapshot_at(version)?;
+                Session::at(lake, snapshot)
+            }
+            None => Session::new(lake),
+        };
+        let relation = session.sql(&query)?;
         damage::warn(relation.problems(), terminal);
         let limit = match self.rows {
             Some(0) => None,
@@ -83,67 +89,11 @@ impl Sql {
             rows => rows,
         };
         match self.output {
-            Some(path) => write_file(&path, format, &relation, limit),
+            Some(path) => output::write_file(&path, format, &relation, limit).map(drop),
             None if format == Format::Table => print_table(&relation, limit, terminal),
-            None => write(format, &relation, limit, terminal.out()),
+            None => output::write(format, &relation, limit, terminal.out()).map(drop),
         }
     }
-}
-
-fn write(
-    format: Format,
-    relation: &Relation,
-    limit: Option<usize>,
-    out: impl std::io::Write + Send,
-) -> Result<(), Failure> {
-    let schema = relation.schema();
-    let mut reader = relation.reader()?;
-    let batches: Batches<'_> =
-        &mut std::iter::from_fn(|| reader.next_batch().map(|batch| batch.map_err(Failure::from)));
-    match format {
-        Format::Table => {
-            let (table, _) = tabulate(&schema, batches, limit)?;
-            let mut out = out;
-            out.write_all(table.draw(None, false).as_bytes())?;
-            Ok(out.flush()?)
-        }
-        Format::Csv => format::write_csv(&schema, batches, out),
-        Format::Json => format::write_json(batches, out),
-        Format::Jsonl => format::write_jsonl(batches, out),
-        Format::Parquet => format::write_parquet(schema, batches, out),
-        Format::Arrow => format::write_arrow(&schema, batches, out),
-    }
-}
-
-/// Writes beside `path` and renames, so that `path` is never half a result. What is no plain file is written to.
-fn write_file(
-    path: &Path,
-    format: Format,
-    relation: &Relation,
-    limit: Option<usize>,
-) -> Result<(), Failure> {
-    let refused =
-        |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        let file = File::options().write(true).open(path).map_err(refused)?;
-        return write(format, relation, limit, std::io::BufWriter::new(file));
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut draft = tempfile::Builder::new()
-        .prefix(".runlake-")
-        .permissions(permissions())
-        .tempfile_in(folder.unwrap_or_else(|| Path::new(".")))
-        .map_err(refused)?;
-    write(format, relation, limit, std::io::BufWriter::new(draft.as_file_mut()))?;
-    draft.persist(path).map_err(|error| refused(error.error))?;
-    Ok(())
-}
-
-/// What a new file usually gets; the umask takes away from it.
-#[cfg(unix)]
-fn permissions() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::Permissions::from_mode(0o666)
 }
 
 fn print_table(
@@ -155,7 +105,7 @@ fn print_table(
     let mut reader = relation.reader()?;
     let batches: Batches<'_> =
         &mut std::iter::from_fn(|| reader.next_batch().map(|batch| batch.map_err(Failure::from)));
-    let (table, is_whole) = tabulate(&schema, batches, limit)?;
+    let (table, is_whole) = output::tabulate(&schema, batches, limit)?;
     let width = terminal.columns();
     // One row that does not fit is read from top to bottom.
     let is_upright = table.len() == 1 && !table.left_out(width).is_empty();
@@ -181,58 +131,6 @@ fn print_table(
     let dim = terminal.dim();
     if terminal.is_interactive() {
         writeln!(terminal, "{dim}({}){dim:#}", notes.join("; "))?;
-    }
-    Ok(())
-}
-
-/// The first rows as text, and whether those are all.
-fn tabulate(
-    schema: &Schema,
-    batches: Batches<'_>,
-    limit: Option<usize>,
-) -> Result<(Table, bool), Failure> {
-    let mut table = schema.fields().iter().fold(Table::new(), |table, field| {
-        if field.data_type().is_numeric() {
-            table.number(field.name())
-        } else {
-            table.text(field.name())
-        }
-    });
-    for batch in batches {
-        let batch = batch?;
-        let room = limit.map_or(usize::MAX, |limit| limit - table.len());
-        tabulate_rows(&mut table, &batch.slice(0, room.min(batch.num_rows())))?;
-        if room < batch.num_rows() {
-            return Ok((table, false));
-        }
-    }
-    Ok((table, true))
-}
-
-fn tabulate_rows(table: &mut Table, batch: &RecordBatch) -> Result<(), Failure> {
-    let options = FormatOptions::default()
-        .with_null("NULL")
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.6f"));
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (column, field) in batch.columns().iter().zip(batch.schema().fields()) {
-        let mut texts = Vec::with_capacity(batch.num_rows());
-        if field.data_type().is_nested() {
-            let json = format::json_text(field, column)?;
-            texts.extend((0..json.len()).map(|row| {
-                if json.is_null(row) { "NULL".to_owned() } else { json.value(row).to_owned() }
-            }));
-        } else {
-            let formatter = ArrayFormatter::try_new(column, &options)?;
-            for row in 0..batch.num_rows() {
-                texts.push(formatter.value(row).try_to_string()?);
-            }
-        }
-        columns.push(texts.into_iter());
-    }
-    for _ in 0..batch.num_rows() {
-        table.row(
-            columns.iter_mut().map(|column| column.next().expect("every column has every row")),
-        );
     }
     Ok(())
 }

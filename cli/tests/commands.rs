@@ -5,11 +5,13 @@ mod commands {
     mod alone;
     mod care;
     mod demo;
+    mod export;
     mod import;
     mod lab;
     mod plot;
     mod show;
     mod sql;
+    mod stats;
     mod tail;
     mod usage;
 }

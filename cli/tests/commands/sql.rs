@@ -58,6 +58,23 @@ fn values_of(batches: &[RecordBatch]) -> Vec<f64> {
 }
 
 #[test]
+fn a_version_is_the_lake_as_it_stood_and_one_that_is_not_there_is_named() {
+    let lab = Lab::new();
+    let lake = lab.lake();
+    for run in ["a", "b", "c"] {
+        finished_run(&lake, "p", run, 10);
+        lake.flush().unwrap();
+    }
+    let count = "select count(*) from points";
+    for (version, points) in [("0", "20"), ("1", "40"), ("2", "60")] {
+        lab.run(&["sql", count, "--version", version, "--format", "csv"]).ok().prints(&[points]);
+    }
+    lab.run(&["sql", count, "--version", "7"])
+        .failed(1)
+        .says(&["no version 7 is kept; there are 0 to 2"]);
+}
+
+#[test]
 fn every_format_reads_back_bit_for_bit() {
     let lab = exact_lab();
 

@@ -1,6 +1,6 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 13] = [
     &["sql"],
     &["runs"],
     &["show"],
@@ -8,8 +8,10 @@ const COMMANDS: [&[&str]; 11] = [
     &["plot"],
     &["import"],
     &["import", "points"],
+    &["export"],
     &["compact"],
     &["verify"],
+    &["stats"],
     &["doctor"],
     &["demo"],
 ];
