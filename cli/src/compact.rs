@@ -74,6 +74,10 @@ fn say(terminal: &mut Terminal, flushed: Flushed, compacted: &Compacted) -> Resu
         number::counted(flushed.adopted, "log"),
         number::counted(flushed.points, "point")
     )?;
+    if compacted.purged_points > 0 {
+        let what = number::counted(compacted.purged_points, "point");
+        writeln!(terminal, "{what} of deleted runs left out")?;
+    }
     writeln!(
         terminal,
         "{} merged into {}, {} freed",

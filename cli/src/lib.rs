@@ -29,6 +29,8 @@ mod output;
 mod plot;
 mod progress;
 mod recent;
+mod restore;
+mod rm;
 mod runs;
 mod show;
 mod sparkline;
@@ -83,6 +85,8 @@ enum Command {
     Plot(plot::Plot),
     Import(import::Import),
     Export(export::Export),
+    Rm(rm::Rm),
+    Restore(restore::Restore),
     Compact(compact::Compact),
     Verify(verify::Verify),
     Stats(stats::Stats),
@@ -126,6 +130,8 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Plot(plot)) => plot.run(store, terminal),
         Some(Command::Import(import)) => import.run(store, terminal),
         Some(Command::Export(export)) => export.run(store, terminal),
+        Some(Command::Rm(rm)) => rm.run(store, terminal),
+        Some(Command::Restore(restore)) => restore.run(store, terminal),
         Some(Command::Compact(compact)) => compact.run(store, terminal),
         Some(Command::Verify(verify)) => verify.run(store, terminal),
         Some(Command::Stats(stats)) => stats.run(store, terminal),

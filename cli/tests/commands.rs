@@ -9,6 +9,7 @@ mod commands {
     mod import;
     mod lab;
     mod plot;
+    mod rm;
     mod show;
     mod sql;
     mod stats;

@@ -9,6 +9,7 @@
 mod collect;
 mod merge;
 mod plan;
+mod purge;
 
 use std::{path::Path, sync::Arc};
 
@@ -17,6 +18,7 @@ use rustc_hash::FxHashSet;
 use crate::{
     Error, Result, SegmentMeta,
     catalog::{Edit, Outcome, Table, TableKind},
+    deletion::RunKeys,
     disk,
     os::{self, Hold, Lock},
     segment,
@@ -57,6 +59,8 @@ pub struct Compacted {
     pub merged: u64,
     /// The segments that they became.
     pub into: u64,
+    /// Points of deleted runs that were left out for good.
+    pub purged_points: u64,
     /// Files that were removed.
     pub freed_files: u64,
     /// Their bytes.
@@ -89,12 +93,13 @@ impl<'a> World<'a> {
     }
 }
 
-/// Merges whatever is there and worth it, until few files are left, and then removes what nobody needs: what was
-/// replaced an hour ago, or just now with `gc_now`, and what killed processes left a day ago.
+/// Leaves `doomed` runs out, merges whatever is there and worth it, until few files are left, and then removes what nobody
+/// needs: what was replaced an hour ago, or just now with `gc_now`, and what killed processes left a day ago.
 pub(crate) fn run(
     lake: &Path,
     points: &Table,
     facts: &Table,
+    doomed: &RunKeys,
     gc_now: bool,
     world: &mut World<'_>,
 ) -> Result<Compacted> {
@@ -103,6 +108,7 @@ pub(crate) fn run(
         return Ok(done);
     }
     if let Some(_turn) = take_turn(lake)? {
+        purge::purge(points, facts, doomed, &mut done, world)?;
         let mut rows = 0;
         for table in [facts, points] {
             let mut merging = Merging::new(table, limits_for(table, ASKED), rows);
@@ -187,9 +193,10 @@ impl<'a> Merging<'a> {
         let (before, all) = (self.rows, self.rows + rows_to_merge(&stretches));
         let mut goes_on = |rows| (world.goes_on)(before + rows, all);
         let merged = match self.table.kind() {
-            TableKind::Facts => merge::facts(self.table.dir(), inputs, &mut goes_on),
+            TableKind::Facts => merge::facts(self.table.dir(), inputs, &|_| true, &mut goes_on),
             TableKind::Points => {
-                merge::points(self.table.dir(), inputs, self.limits.full_bytes, &mut goes_on)
+                let full_bytes = self.limits.full_bytes;
+                merge::points(self.table.dir(), inputs, full_bytes, &|_| true, &mut goes_on)
             }
         };
         let segments = match merged {
@@ -294,7 +301,15 @@ mod tests {
         fn run_at(&self, gc_now: bool, now_us: i64) -> Compacted {
             let (goes_on, now_us) = (&mut |_, _| true, &|| now_us);
             let mut world = World { now_us, ..World::here(goes_on) };
-            run(self.lake.path(), &self.points, &self.facts, gc_now, &mut world).unwrap()
+            run(
+                self.lake.path(),
+                &self.points,
+                &self.facts,
+                &RunKeys::default(),
+                gc_now,
+                &mut world,
+            )
+            .unwrap()
         }
 
         /// Asserts that a new reader finds the points that were logged, in the order of logging, and a sound table.
@@ -400,7 +415,7 @@ mod tests {
                     let mine = rows.iter().filter(|point| point.0 == row.key);
                     let mine = mine.map(|point| (point.1, point.2, f64::from_bits(point.3)));
                     let expected = Summary::of_points(mine).unwrap();
-                    prop_assert_eq!(format!("{:?}", row.summary), format!("{expected:?}"));
+                    prop_assert!(row.summary.agrees_with(&expected), "{row:?} {expected:?}");
                 }
             }
             prop_assert_eq!(bench.run(false), Compacted::default(), "there is nothing left to do");
@@ -414,7 +429,7 @@ mod tests {
             }
             let inputs = bench.points.load().unwrap().segments.clone();
             // The first bytes of a file make it full, so that every run has its own.
-            let merged = merge::points(bench.points.dir(), &inputs, 4, &mut |_| true);
+            let merged = merge::points(bench.points.dir(), &inputs, 4, &|_| true, &mut |_| true);
             let merged = merged.unwrap().unwrap();
             let runs: BTreeSet<_> = bench.logged.keys.iter().map(|key| Arc::clone(&key.run_id)).collect();
             prop_assert_eq!(merged.len(), runs.len());
@@ -474,7 +489,7 @@ mod tests {
         for (step, kill_after) in steps {
             let mut bench = Bench::filled();
             let inputs = bench.points.load().unwrap().segments.clone();
-            let merged = merge::points(bench.points.dir(), &inputs, 4, &mut |_| true);
+            let merged = merge::points(bench.points.dir(), &inputs, 4, &|_| true, &mut |_| true);
             kill_after(merged.unwrap().unwrap(), &bench, edit(&inputs));
             bench.check(step);
             assert!(bench.needed().is_subset(&bench.files()) && bench.needed() != bench.files());
@@ -602,7 +617,15 @@ mod tests {
             true
         };
         let mut world = World::here(&mut flushes);
-        let done = run(bench.lake.path(), &bench.points, &bench.facts, false, &mut world).unwrap();
+        let done = run(
+            bench.lake.path(),
+            &bench.points,
+            &bench.facts,
+            &RunKeys::default(),
+            false,
+            &mut world,
+        )
+        .unwrap();
         assert_eq!((done.merged, done.into), (4, 1));
         for points in &late {
             bench.logged.extend(&mut bench.index, points);
@@ -623,13 +646,15 @@ mod tests {
             false
         };
         let mut world = World::here(&mut gives_up);
-        let done = run(lake, &bench.points, &bench.facts, false, &mut world).unwrap();
+        let done =
+            run(lake, &bench.points, &bench.facts, &RunKeys::default(), false, &mut world).unwrap();
         assert_eq!((done, bench.files()), (Compacted::default(), files.clone()));
         assert!(looks > 0);
 
         let mut goes_on = |_, _| true;
         let mut world = World { free_bytes: &|_| Ok(1000), ..World::here(&mut goes_on) };
-        let done = run(lake, &bench.points, &bench.facts, false, &mut world).unwrap();
+        let done =
+            run(lake, &bench.points, &bench.facts, &RunKeys::default(), false, &mut world).unwrap();
         assert!(done.lacks_space && done.merged == 0);
         assert_eq!(bench.files(), files);
 

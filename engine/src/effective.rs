@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{Filter, Points, Result, RunInfo, SegmentMeta, SeriesKey, segment};
+use crate::{Filter, Points, Result, RunInfo, SegmentMeta, SeriesKey, deletion::RunKeys, segment};
 
-/// For each series of an earlier launch, the step from which a later launch hides it. Empty where every run has one
-/// launch, so that the common case costs nothing.
+/// For each series of an earlier launch, the step from which a later launch hides it; for each series of a deleted run, the
+/// least step. Empty where every run has one launch and none is deleted, so that the common case costs nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Hidden {
     /// The first hidden step.
@@ -36,17 +36,45 @@ impl Hidden {
         segments: &[Arc<SegmentMeta>],
         tail: &[Arc<Points>],
         runs: impl FnOnce(&Filter) -> Result<Arc<Vec<Arc<RunInfo>>>>,
+        deleted: &RunKeys,
         filter: &Filter,
     ) -> Result<Self> {
         let spans = Span::all(segments, tail, filter)?;
         let several = of_several_launches(&spans);
         if several.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self::default().with_deleted(&spans, deleted));
         }
         let ids = several.iter().map(|(_, run_id)| (*run_id).to_owned()).collect();
         let runs = runs(&Filter { runs: Some(ids), ..Filter::default() })?;
         let launches = runs.iter().map(|run| (&*run.project, &*run.run_id, &*run.launches));
-        Ok(Self::of_spans(&spans, launches))
+        Ok(Self::of_spans(&spans, launches).with_deleted(&spans, deleted))
+    }
+
+    /// What is hidden of deleted runs alone, which is all of them.
+    pub(crate) fn of_deleted(
+        segments: &[Arc<SegmentMeta>],
+        tail: &[Arc<Points>],
+        deleted: &RunKeys,
+        filter: &Filter,
+    ) -> Result<Self> {
+        if deleted.is_empty() {
+            return Ok(Self::default());
+        }
+        let spans = Span::all(segments, tail, filter)?;
+        Ok(Self::default().with_deleted(&spans, deleted))
+    }
+
+    /// Hides all of the deleted runs besides.
+    fn with_deleted(mut self, spans: &[Span], deleted: &RunKeys) -> Self {
+        if deleted.is_empty() {
+            return self;
+        }
+        for Span { key, .. } in spans {
+            if deleted.contains(&(Arc::clone(&key.project), Arc::clone(&key.run_id))) {
+                self.from.insert(key.clone(), i64::MIN);
+            }
+        }
+        self
     }
 
     /// What is hidden, given the launches of each run (project, run_id), oldest first. A launch of which no fact is

@@ -26,6 +26,14 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// The attribute of a run ([`FactKind::Run`]) that says that it is deleted.
+    pub(crate) const DELETED: &str = "deleted";
+
+    /// Whether it says that a run is deleted, or takes that back.
+    pub(crate) fn tells_of_deletion(&self) -> bool {
+        self.kind == FactKind::Run && &*self.key == Self::DELETED
+    }
+
     /// Orders facts by age, newest last: by clock, then writer, then position.
     pub fn cmp_age(&self, other: &Self) -> Ordering {
         (self.hlc, &self.writer, self.position).cmp(&(other.hlc, &other.writer, other.position))

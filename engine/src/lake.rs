@@ -15,6 +15,7 @@ use crate::{
     Error, Fact, Result, Run, RunBuilder, RunStats, SegmentMeta, Snapshot, State,
     catalog::{Table, TableKind},
     compaction::{self, Compacted, World},
+    deletion::{self, RunKeys},
     disk,
     flush::{self, Flushed, Orphans, Tables},
     log::{
@@ -246,8 +247,29 @@ impl Lake {
     ) -> Result<Compacted> {
         let core = &self.0;
         core.check_writable()?;
+        let doomed = self.doomed()?;
         let Tables { points, facts, .. } = &core.process().tables;
-        compaction::run(&core.root, points, facts, gc_now, &mut World::here(watch))
+        compaction::run(&core.root, points, facts, &doomed, gc_now, &mut World::here(watch))
+    }
+
+    /// The runs that were deleted so long ago, or so thoroughly, that they are left out from now on. Not those of which
+    /// anything stands in a log: that would come back.
+    fn doomed(&self) -> Result<RunKeys> {
+        let snapshot = self.snapshot()?;
+        let before = os::now_us().saturating_sub(deletion::GRACE_US);
+        let mut doomed: RunKeys = snapshot
+            .deleted_runs()?
+            .iter()
+            .filter(|run| run.is_doomed || run.deleted_at.is_some_and(|at| at <= before))
+            .map(|run| (Arc::clone(&run.project), Arc::clone(&run.run_id)))
+            .collect();
+        for key in snapshot.tail().iter().flat_map(|points| &points.keys) {
+            doomed.remove(&(Arc::clone(&key.project), Arc::clone(&key.run_id)));
+        }
+        for fact in snapshot.tail_facts() {
+            doomed.remove(&(Arc::clone(&fact.project), Arc::clone(&fact.run_id)));
+        }
+        Ok(doomed)
     }
 
     /// Counters of this process.

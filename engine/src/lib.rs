@@ -14,7 +14,11 @@
 mod catalog;
 #[cfg(not(proof))]
 mod compaction;
+#[cfg(not(proof))]
+mod deletion;
 mod disk;
+#[cfg(not(proof))]
+mod edit;
 #[cfg(not(proof))]
 mod effective;
 mod error;
@@ -48,6 +52,8 @@ mod tail;
 
 #[cfg(not(proof))]
 pub use compaction::Compacted;
+#[cfg(not(proof))]
+pub use edit::RunEdit;
 #[cfg(not(proof))]
 pub use effective::Hidden;
 pub use error::{Error, Result};

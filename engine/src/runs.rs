@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use crate::{Error, Fact, FactKind, Result, log::owner::Liveness};
+use crate::{Error, Fact, FactKind, Result, deletion, log::owner::Liveness};
 
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +111,12 @@ pub struct RunInfo {
     pub config: Map<String, Value>,
     /// The summary as far as the user set it; last values come from the series.
     pub summary: Map<String, Value>,
+    /// When it was deleted, where it is: readers see it in [`crate::Snapshot::deleted_runs`] only.
+    pub deleted_at: Option<i64>,
+    /// Whether it was deleted for good: the next compaction leaves it out.
+    pub(crate) is_doomed: bool,
+    /// The clock of its newest fact.
+    pub(crate) clock: i64,
     /// The launches that wrote to it, oldest first. The attempt of a launch is its place here, from 0.
     pub launches: Vec<Arc<str>>,
 }
@@ -206,6 +212,9 @@ impl<'a> Folding<'a> {
         let (state, finished_at) = state(&states, liveness);
         let heartbeat_at = states.iter().filter_map(|(fact, _)| heartbeat(&fact.key)).max();
         let last_word = self.newest.values().map(|fact| fact.hlc).max();
+        let word = self.newest.get(&(&FactKind::Run, Fact::DELETED));
+        let launched = || launches.iter().map(|launch| launch.hlc);
+        let deleted_at = word.and_then(|word| deletion::deleted_at(word, launched()));
         RunInfo {
             project: Arc::clone(&self.one.project),
             run_id: Arc::clone(&self.one.run_id),
@@ -231,6 +240,9 @@ impl<'a> Folding<'a> {
             dropped_rows,
             config,
             summary,
+            deleted_at,
+            is_doomed: text(Fact::DELETED).as_deref() == Some(deletion::FOR_GOOD),
+            clock: last_word.unwrap_or(0),
             launches: launches.iter().map(|launch| Arc::clone(&launch.key)).collect(),
         }
     }

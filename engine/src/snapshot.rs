@@ -5,8 +5,11 @@ use std::sync::{Arc, OnceLock};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use crate::{
-    Error, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, lake::Core, runs,
-    segment, tail::TailView,
+    Error, Fact, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo,
+    deletion::{self, RunKeys},
+    lake::Core,
+    runs, segment,
+    tail::TailView,
 };
 
 /// A consistent view of a lake: the segments of one catalog version and the live tail above its watermark. Everything
@@ -18,29 +21,36 @@ pub struct Snapshot(Arc<View>);
 struct View {
     core: Arc<Core>,
     tail: TailView,
-    runs: OnceLock<Arc<Vec<Arc<RunInfo>>>>,
+    folded: OnceLock<Folded>,
+}
+
+/// The runs, newest first.
+#[derive(Debug, Clone)]
+struct Folded {
+    runs: Arc<Vec<Arc<RunInfo>>>,
+    deleted: Arc<Vec<Arc<RunInfo>>>,
 }
 
 /// What the readable facts say of runs.
 struct Known {
-    runs: Arc<Vec<Arc<RunInfo>>>,
+    folded: Folded,
     /// Segments of facts that cannot be read. What they say of a run is not known, so the run is not.
     unreadable: Vec<(Arc<SegmentMeta>, Error)>,
 }
 
 impl Known {
     /// The runs, if all is known of those that `filter` wants.
-    fn of(self, filter: &Filter) -> Result<Arc<Vec<Arc<RunInfo>>>> {
+    fn of(self, filter: &Filter) -> Result<Folded> {
         match self.unreadable.into_iter().find(|(meta, _)| filter.may_want(meta)) {
             Some((_, error)) => Err(error),
-            None => Ok(self.runs),
+            None => Ok(self.folded),
         }
     }
 }
 
 impl Snapshot {
     pub(crate) fn new(core: Arc<Core>, tail: TailView) -> Self {
-        Self(Arc::new(View { core, tail, runs: OnceLock::new() }))
+        Self(Arc::new(View { core, tail, folded: OnceLock::new() }))
     }
 
     /// The version of table `points`, where it has a commit.
@@ -63,25 +73,35 @@ impl Snapshot {
         &self.0.tail.points
     }
 
+    /// Facts that no segment of this snapshot holds.
+    pub(crate) fn tail_facts(&self) -> impl Iterator<Item = &Fact> {
+        self.0.tail.facts.iter().flat_map(|facts| facts.iter())
+    }
+
     /// What could not be read, one line each; the rest was, and is in this snapshot.
     pub fn problems(&self) -> &[String] {
         &self.0.tail.problems
     }
 
-    /// All runs, newest first; folded from the facts at the first call.
+    /// All runs but the deleted ones, newest first; folded from the facts at the first call.
     pub fn runs(&self) -> Result<Arc<Vec<Arc<RunInfo>>>> {
-        self.known().of(&Filter::default())
+        Ok(self.known().of(&Filter::default())?.runs)
+    }
+
+    /// The runs that are deleted and can be restored, newest first.
+    pub fn deleted_runs(&self) -> Result<Arc<Vec<Arc<RunInfo>>>> {
+        Ok(self.known().of(&Filter::default())?.deleted)
     }
 
     /// The runs that `filter` wants, and any number of others, newest first. Facts that cannot be read are an error only
     /// where they may be about a run that is wanted.
     pub fn runs_of(&self, filter: &Filter) -> Result<Arc<Vec<Arc<RunInfo>>>> {
-        self.known().of(filter)
+        Ok(self.known().of(filter)?.runs)
     }
 
     fn known(&self) -> Known {
-        if let Some(runs) = self.0.runs.get() {
-            return Known { runs: Arc::clone(runs), unreadable: Vec::new() };
+        if let Some(folded) = self.0.folded.get() {
+            return Known { folded: folded.clone(), unreadable: Vec::new() };
         }
         let View { core, tail, .. } = &*self.0;
         let (mut facts, mut unreadable) = (Vec::new(), Vec::new());
@@ -93,14 +113,18 @@ impl Snapshot {
         }
         core.keep_facts_of(&tail.facts_table.segments);
         facts.extend(tail.facts.iter().cloned());
-        let runs = Arc::new(runs::fold(
+        let runs = runs::fold(
             facts.iter().flat_map(|facts| facts.iter()),
             |writer| core.liveness(writer),
             |writer| tail.heartbeats.get(writer).copied().filter(|&beat| beat > 0),
-        ));
+        );
+        let (deleted, runs): (Vec<_>, Vec<_>) =
+            runs.into_iter().partition(|run| run.deleted_at.is_some());
+        let folded = Folded { runs: runs.into(), deleted: deleted.into() };
         // What could not be read now may be readable later.
-        let runs = if unreadable.is_empty() { self.0.runs.get_or_init(|| runs) } else { &runs };
-        Known { runs: Arc::clone(runs), unreadable }
+        let kept =
+            if unreadable.is_empty() { self.0.folded.get_or_init(|| folded) } else { &folded };
+        Known { folded: kept.clone(), unreadable }
     }
 
     /// The run that `name` means: an id, a name, a unique prefix of an id, `project/x`, `@last`, `@last-1`.
@@ -110,7 +134,22 @@ impl Snapshot {
     /// cannot be read that may be about it.
     pub fn find_run(&self, name: &str) -> Result<Arc<RunInfo>> {
         let known = self.known();
-        let found = runs::find(&known.runs, name);
+        self.find_among(known, name, |folded| &folded.runs)
+    }
+
+    /// The deleted run that `name` means; see [`Snapshot::find_run`].
+    pub fn find_deleted_run(&self, name: &str) -> Result<Arc<RunInfo>> {
+        let known = self.known();
+        self.find_among(known, name, |folded| &folded.deleted)
+    }
+
+    fn find_among(
+        &self,
+        known: Known,
+        name: &str,
+        runs: impl Fn(&Folded) -> &Vec<Arc<RunInfo>>,
+    ) -> Result<Arc<RunInfo>> {
+        let found = runs::find(runs(&known.folded), name);
         let wanted = match &found {
             // Which run is the newest depends on all of them.
             Ok(run) if !name.starts_with('@') => Filter {
@@ -120,12 +159,23 @@ impl Snapshot {
             },
             _ => Filter::default(),
         };
-        known.of(&wanted).and(found)
+        known.of(&wanted).map(drop).and(found)
     }
 
     /// Which points do not count, of the runs that `filter` wants.
     pub fn hidden(&self, filter: &Filter) -> Result<Hidden> {
-        Hidden::of(self.segments(), self.tail(), |runs| self.runs_of(runs), filter)
+        let deleted = self.deleted(filter)?;
+        Hidden::of(self.segments(), self.tail(), |runs| self.runs_of(runs), &deleted, filter)
+    }
+
+    /// Which points belong to deleted runs, of the runs that `filter` wants.
+    pub fn hidden_of_deleted(&self, filter: &Filter) -> Result<Hidden> {
+        Hidden::of_deleted(self.segments(), self.tail(), &self.deleted(filter)?, filter)
+    }
+
+    fn deleted(&self, filter: &Filter) -> Result<RunKeys> {
+        let facts = &self.0.tail.facts;
+        deletion::deleted(self.fact_segments(), facts, filter, |meta| self.0.core.facts_of(meta))
     }
 
     /// The series that `filter` wants, sorted, over their effective points.

@@ -179,6 +179,44 @@ impl PyLake {
         py.detach(find).map_err(|error: runlake_engine::Error| from_engine(&error))
     }
 
+    /// Deletes runs, as they are named.
+    #[pyo3(name = "_delete")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn delete(&self, py: Python<'_>, runs: Vec<String>, for_good: bool) -> PyResult<usize> {
+        let delete = || {
+            let lake = self.session.lake();
+            let snapshot = lake.snapshot()?;
+            let found = runs.iter().map(|name| snapshot.find_run(name));
+            let found = found.collect::<runlake_engine::Result<Vec<_>>>()?;
+            found.iter().try_for_each(|run| lake.edit(run)?.delete(for_good))?;
+            lake.sync()?;
+            Ok(found.len())
+        };
+        py.detach(delete).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
+    /// Restores deleted runs.
+    #[pyo3(name = "_restore")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn restore(&self, py: Python<'_>, runs: Vec<String>) -> PyResult<usize> {
+        let restore = || {
+            let lake = self.session.lake();
+            let snapshot = lake.snapshot()?;
+            let found = runs.iter().map(|name| snapshot.find_deleted_run(name));
+            let found = found.collect::<runlake_engine::Result<Vec<_>>>()?;
+            found.iter().try_for_each(|run| lake.edit(run)?.restore())?;
+            lake.sync()?;
+            Ok(found.len())
+        };
+        py.detach(restore).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
     /// What a query sees that is asked now, or with `version`, the lake as it stood after that commit.
     #[pyo3(name = "_pin", signature = (version=None))]
     fn pin(&self, py: Python<'_>, version: Option<u64>) -> PyResult<PySnapshot> {

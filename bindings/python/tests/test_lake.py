@@ -70,6 +70,19 @@ def test_a_snapshot_stays_as_it_was_and_a_version_is_the_lake_as_it_stood(digits
         digits.snapshot(version=999)
 
 
+def test_deleted_runs_are_hidden_and_come_back(digits: runlake.Lake) -> None:
+    with pytest.raises(runlake.NotFound):
+        digits.delete_runs(["first", "absent"])
+    assert len(digits.runs()) == 2
+    assert digits.delete_runs(["first"]) == 1
+    assert [row["run_id"] for row in digits.runs().to_dicts()] == ["two"]
+    assert digits.sql("select count(*) from points_all")[0] == (1,)
+    with pytest.raises(runlake.NotFound):
+        digits.restore_runs("second")
+    assert digits.restore_runs("first") == 1
+    assert digits.sql("select count(*) from points_all")[0] == (62,)
+
+
 def test_a_relation_without_rows_is_a_relation(digits: runlake.Lake) -> None:
     found = digits.sql("select step, metric from points where metric = 'absent'")
     assert (found.fetchall(), len(found), found.fetchone(), list(found)) == ([], 0, None, [])

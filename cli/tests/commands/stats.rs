@@ -20,7 +20,7 @@ fn stats_say_what_files_projects_and_metrics_take_and_add_up() {
     }
     // The points of a project are those of its metrics.
     let points = |name: &str, metric: &str| -> u64 {
-        let mut lines = said.lines().filter(|line| line.starts_with(&format!(" {name} ")));
+        let mut lines = said.lines().filter(|line| line.starts_with(&format!("{name} ")));
         let line = lines.find(|line| metric.is_empty() || line.contains(metric)).unwrap();
         let at = if metric.is_empty() { 1 } else { 2 };
         line.split_whitespace().nth(at).unwrap().replace(',', "").parse().unwrap()

@@ -1,6 +1,6 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 15] = [
     &["sql"],
     &["runs"],
     &["show"],
@@ -9,6 +9,8 @@ const COMMANDS: [&[&str]; 13] = [
     &["import"],
     &["import", "points"],
     &["export"],
+    &["rm"],
+    &["restore"],
     &["compact"],
     &["verify"],
     &["stats"],

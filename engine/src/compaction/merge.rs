@@ -18,7 +18,7 @@ use arrow::{
 };
 
 use crate::{
-    Error, Filter, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
+    Error, Fact, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
     segment::{self, IndexRow, NewSegment, PointsWriter, Scan},
 };
 
@@ -31,19 +31,21 @@ const LOOK_EVERY: u64 = 16 << 10;
 /// A file may grow to this many times its full size so that a run stays whole.
 const WHOLE_RUN: u64 = 4;
 
-/// Merges segments of points, of one project and in the order of their commits, into files that end where a run ends
-/// once they hold `full_bytes`. `goes_on` is told first, and now and then, how many points are merged; where it says no,
+/// Merges the series that `keeps` names of segments of points, of one project and in the order of their commits, into files
+/// that end where a run ends once they hold `full_bytes`. `goes_on` is told first, and now and then, how many points are merged; where it says no,
 /// the merge is given up and there is nothing.
 pub(super) fn points(
     table: &Path,
     inputs: &[Arc<SegmentMeta>],
     full_bytes: u64,
+    keeps: &dyn Fn(&SeriesKey) -> bool,
     goes_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Option<Vec<NewSegment>>> {
     if !goes_on(0) {
         return Ok(None);
     }
-    let mut inputs: Vec<Input> = inputs.iter().map(Input::open).collect::<Result<_>>()?;
+    let mut inputs: Vec<Input> =
+        inputs.iter().map(|input| Input::open(input, keeps)).collect::<Result<_>>()?;
     // The next series of each input. Of equal series the one of the first input comes first.
     let mut waiting: BinaryHeap<Reverse<(SeriesKey, usize)>> = BinaryHeap::new();
     for (at, input) in inputs.iter_mut().enumerate() {
@@ -124,8 +126,9 @@ struct Part {
 /// A segment that is read series by series.
 struct Input {
     segment: Arc<SegmentMeta>,
-    index: Arc<[IndexRow]>,
-    /// Its series that were begun.
+    /// Its series that are kept.
+    index: Vec<IndexRow>,
+    /// How many of them were begun.
     begun: usize,
     /// Points of the last one that are still to come.
     left: usize,
@@ -137,17 +140,18 @@ struct Input {
 }
 
 impl Input {
-    fn open(segment: &Arc<SegmentMeta>) -> Result<Self> {
+    fn open(segment: &Arc<SegmentMeta>, keeps: &dyn Fn(&SeriesKey) -> bool) -> Result<Self> {
         if segment.index.is_none() {
             // Nobody says that its rows are sorted.
             return Err(Error::corrupt(&segment.path, 0, "it has no side index"));
         }
+        let (scan, index) = segment::scan_series(segment, keeps, &segment::POINT_COLUMNS)?;
         Ok(Self {
             segment: Arc::clone(segment),
-            index: segment::read_index(segment)?,
+            index,
             begun: 0,
             left: 0,
-            scan: segment::scan(segment, &Filter::default(), &segment::POINT_COLUMNS)?,
+            scan,
             steps: ScalarBuffer::from(Vec::new()),
             times: ScalarBuffer::from(Vec::new()),
             values: ScalarBuffer::from(Vec::new()),
@@ -202,13 +206,14 @@ impl Input {
     }
 }
 
-/// Merges segments of facts of one project, all of them in memory: facts are few.
+/// Merges the facts that `keeps` names of segments of one project, all of them in memory: facts are few.
 pub(super) fn facts(
     table: &Path,
     inputs: &[Arc<SegmentMeta>],
+    keeps: &dyn Fn(&Fact) -> bool,
     goes_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Option<Vec<NewSegment>>> {
-    let mut facts = Vec::new();
+    let (mut facts, mut read_facts) = (Vec::new(), 0);
     for input in inputs {
         let read = segment::read_facts(input)?;
         if read.len() as u64 != input.rows {
@@ -216,10 +221,14 @@ pub(super) fn facts(
                 format!("{} facts can be read, the catalog says {}", read.len(), input.rows);
             return Err(Error::corrupt(&input.path, 0, detail));
         }
-        facts.extend(read);
-        if !goes_on(facts.len() as u64) {
+        read_facts += read.len() as u64;
+        facts.extend(read.into_iter().filter(keeps));
+        if !goes_on(read_facts) {
             return Ok(None);
         }
+    }
+    if facts.is_empty() {
+        return Ok(Some(Vec::new()));
     }
     Ok(Some(vec![segment::write_facts(table, &facts, LEVEL)?]))
 }

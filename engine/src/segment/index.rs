@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::SeriesKey;
+use crate::{SeriesKey, UNKNOWN_TIME};
 
 /// What the points of one series add up to. A monoid: `merge` of two summaries is the summary of the points of the
 /// first followed by those of the second, in the order of logging, so that a series can be put together from
@@ -17,11 +17,11 @@ pub(crate) struct Summary {
     pub(crate) inf_count: u64,
     /// The least step and the value logged last at it.
     pub(crate) first: (i64, f64),
-    /// The time of the first value, or [`crate::UNKNOWN_TIME`].
+    /// The time of the first value, or [`UNKNOWN_TIME`].
     pub(crate) first_time: i64,
     /// The greatest step and the value logged last at it.
     pub(crate) last: (i64, f64),
-    /// The time of the last value, or [`crate::UNKNOWN_TIME`].
+    /// The time of the last value, or [`UNKNOWN_TIME`].
     pub(crate) last_time: i64,
     /// The greatest step that has a finite value, and that value.
     pub(crate) last_finite: Option<(i64, f64)>,
@@ -154,6 +154,32 @@ impl Summary {
             max: either(self.max, later.max, |a, b| is_less((-b.1, b.0), (-a.1, a.0))),
             sum: self.sum + later.sum,
         }
+    }
+}
+
+impl Summary {
+    /// Whether this says the same as a recount, NaN by its bits. Sums may differ as far as the order of adding goes, and where
+    /// they overflow; the first time where an older version did not keep it.
+    pub(crate) fn agrees_with(&self, counted: &Self) -> bool {
+        let bits = |summary: &Self| {
+            let extremes = [summary.min, summary.max, summary.last_finite];
+            let ends = [Some(summary.first), Some(summary.last)].into_iter().chain(extremes);
+            ends.map(|end| end.map(|(step, value)| (step, value.to_bits()))).collect::<Vec<_>>()
+        };
+        let counts = |summary: &Self| (summary.count, summary.nan_count, summary.inf_count);
+        let times = |summary: &Self| (summary.first_time, summary.last_time);
+        let known = (self.first_time == UNKNOWN_TIME)
+            .then_some((UNKNOWN_TIME, counted.last_time))
+            .unwrap_or_else(|| times(counted));
+        let size = |point: Option<(i64, f64)>| point.map_or(0.0, |(_, value)| value.abs());
+        #[expect(clippy::cast_precision_loss, reason = "a bound, of which a few bits are enough")]
+        let count = counted.count as f64;
+        // Of n terms of at most x, in any order: n * eps * n * x (Higham, Accuracy and Stability of Numerical Algorithms, 4.2).
+        let bound = size(counted.min).max(size(counted.max)) * count * count * f64::EPSILON;
+        bits(self) == bits(counted)
+            && counts(self) == counts(counted)
+            && times(self) == known
+            && (!bound.is_finite() || (self.sum - counted.sum).abs() <= bound)
     }
 }
 

@@ -13,6 +13,7 @@
 //! runlake.step_bounds    [0,99]
 //! runlake.time_bounds    [0,99000]     microseconds since 1970, rounded outwards to milliseconds
 //! runlake.has_nan        true          whether a value is NaN
+//! runlake.deletions      true          of facts: one says that a run is deleted or restored; else missing
 //! runlake.crc32c         00c0ffee      of the whole file
 //! runlake.footer         812:00c0ffee  size and CRC32C of its end, the page indexes and the metadata
 //! runlake.index          00c0ffee      CRC32C of the whole side index, `_index/<name of the file>`
@@ -31,7 +32,7 @@ use super::{
     index::{CachedIndex, IndexRow},
     rollup::RollupFile,
 };
-use crate::{Filter, SeriesKey, catalog::Add};
+use crate::{Fact, Filter, SeriesKey, catalog::Add};
 
 /// What the names of our tags begin with.
 const PREFIX: &str = "runlake.";
@@ -184,16 +185,20 @@ pub(super) fn describe_points(segment: &Described<'_>) -> Add {
     says.add(segment.name, segment.level, rows, segment.sum)
 }
 
-/// What a commit says of a new segment of facts, one of which is about each of `runs`.
-pub(super) fn describe_facts<'a>(
+/// What a commit says of a new segment of facts, which share a project.
+pub(super) fn describe_facts(
     name: &str,
     level: u8,
     project: &str,
-    runs: impl ExactSizeIterator<Item = &'a str>,
+    facts: &[&Fact],
     sum: FileSum,
 ) -> Add {
     let mut says = Description::default();
-    let rows = runs.len() as u64;
+    let rows = facts.len() as u64;
+    if facts.iter().any(|fact| fact.tells_of_deletion()) {
+        says.tag("deletions", true);
+    }
+    let runs = facts.iter().map(|fact| &*fact.run_id);
     says.tag("project", project);
     says.bounds("project", json!(project), json!(project));
     says.nulls("project", 0);
@@ -271,6 +276,7 @@ impl SegmentMeta {
             footer,
             index_crc32c,
             rollup,
+            tells_of_deletion: tag("deletions") == Some("true"),
             cached: CachedIndex::default(),
         }
     }

@@ -64,6 +64,18 @@ pub(crate) fn scan(segment: &SegmentMeta, filter: &Filter, columns: &[usize]) ->
     Scan::open(segment, rows, columns)
 }
 
+/// The points of the series of `segment` that `wants` names, as batches of the given columns of [`schema::points()`], in
+/// the order of the file, and those series. Of a file with a side index.
+pub(crate) fn scan_series(
+    segment: &SegmentMeta,
+    wants: impl Fn(&SeriesKey) -> bool,
+    columns: &[usize],
+) -> Result<(Scan, Vec<IndexRow>)> {
+    let index = read_index(segment)?;
+    let scan = Scan::open(segment, Rows::Indexed(Wanted::of(&index, &wants)), columns)?;
+    Ok((scan, index.iter().filter(|row| wants(&row.key)).cloned().collect()))
+}
+
 /// The points of `segment` that `filter` wants, in the order of the file. Rows of a foreign file that name no series,
 /// step or value are not points and left out.
 #[cfg(test)]
@@ -739,7 +751,7 @@ impl ChunkReader for ReadAt {
 
 /// Reads a file from an offset on.
 #[derive(Debug)]
-struct ReadFrom {
+pub(super) struct ReadFrom {
     file: Arc<File>,
     at: u64,
 }

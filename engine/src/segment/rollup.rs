@@ -60,9 +60,9 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// The number of the cell among all cells of its width, the one from step 0 on being 0.
-    pub(crate) fn number(&self) -> i64 {
-        self.summary.first.0.div_euclid(self.width)
+    /// Which of all cells of this width holds `step`; the one from step 0 on is number 0.
+    pub(crate) fn number_at(&self, step: i64) -> i64 {
+        step.div_euclid(self.width)
     }
 }
 
@@ -238,7 +238,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    fn take(&self, batch: &RecordBatch) -> Result<Vec<(u64, Cell)>> {
+    fn decode(&self, batch: &RecordBatch) -> Result<Vec<(u64, Cell)>> {
         let series = reader::integers(batch, "series", &self.path)?;
         let widths = reader::integers(batch, "width", &self.path)?;
         let summaries = reader::take_summaries(batch, &self.path)?;
@@ -267,7 +267,7 @@ impl Iterator for Cells {
             }
             let batch = self.decoder.as_mut()?.next();
             let taken = match batch {
-                Some(Ok(batch)) => self.take(&batch),
+                Some(Ok(batch)) => self.decode(&batch),
                 Some(Err(error)) => Err(error),
                 None => {
                     self.decoder = None;
@@ -352,7 +352,7 @@ mod tests {
                 }
                 prop_assert_eq!(cells.len(), expected.len());
                 for (cell, (number, points)) in cells.iter().zip(expected) {
-                    prop_assert_eq!((cell.width, cell.number()), (width, number));
+                    prop_assert_eq!((cell.width, cell.number_at(cell.summary.first.0)), (width, number));
                     let recount = Summary::of_points(points.iter().copied()).unwrap();
                     prop_assert_eq!(text(&cell.summary), text(&recount));
                     let finite = points.iter().map(|point| point.2).filter(|value| value.is_finite());

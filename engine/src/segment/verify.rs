@@ -6,7 +6,7 @@
 use std::{iter::Peekable, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
+    array::{ArrayRef, AsArray as _, RecordBatch},
     datatypes::{Float64Type, Int64Type, TimestampMicrosecondType},
 };
 
@@ -192,9 +192,7 @@ impl<'a> Recount<'a> {
         let series = self.ended as u64;
         let Some(cell) = self.levels[level].peek(series)? else { return Ok(()) };
         let mut recount = self.levels[level].recount;
-        if recount.is_some_and(|recount| {
-            step.div_euclid(cell.width) != recount.first.0.div_euclid(cell.width)
-        }) {
+        if recount.is_some_and(|recount| cell.number_at(step) != cell.number_at(recount.first.0)) {
             self.end_cell(level)?;
             recount = None;
             if self.levels[level].peek(series)?.is_none() {
@@ -219,11 +217,12 @@ impl<'a> Recount<'a> {
         let Some(recount) = self.levels[level].recount.take() else { return Ok(()) };
         let Some(cell) = self.levels[level].peek(self.ended as u64)? else { return Ok(()) };
         self.levels[level].cells.next();
-        if !agree(&cell.summary, &recount) {
+        if !cell.summary.agrees_with(&recount) {
             let (level, step) = (level + 1, recount.first.0);
+            let series = self.ended;
             self.say(format_args!(
-                "the rollup at step {step} of its series {}, level {level}, says {:?}, its points {recount:?}",
-                self.ended, cell.summary
+                "the rollup at step {step} of its series {series}, level {level}, says {:?}, its points {recount:?}",
+                cell.summary
             ));
         }
         Ok(())
@@ -255,7 +254,7 @@ impl<'a> Recount<'a> {
             Some(row) if row.key != key => {
                 self.say(format_args!("series {} is {} in the index", named(&key), named(&row.key)))
             }
-            Some(row) if !agree(&row.summary, &summary) => self.say(format_args!(
+            Some(row) if !row.summary.agrees_with(&summary) => self.say(format_args!(
                 "the index says {:?} of series {}, its points {summary:?}",
                 row.summary,
                 named(&key)
@@ -293,7 +292,7 @@ impl<'a> Recount<'a> {
                 ));
             }
         }
-        if self.rows != segment.rows {
+        if self.rows != segment.rows && segment.crc32c.is_some() {
             let rows = self.rows;
             self.say(format_args!("it holds {rows} points, the catalog says {}", segment.rows));
         }
@@ -330,27 +329,4 @@ fn named(key: &SeriesKey) -> String {
         Some(labels) => format!("{}/{} {} {labels}", key.project, key.run_id, key.metric),
         None => format!("{}/{} {}", key.project, key.run_id, key.metric),
     }
-}
-
-/// Whether two summaries say the same, NaN by its bits. Sums may differ as far as the order of adding goes, and where
-/// they overflow; first times where an older version did not keep them.
-fn agree(said: &Summary, counted: &Summary) -> bool {
-    let bits = |summary: &Summary| (summary.first.1.to_bits(), summary.last.1.to_bits());
-    let rest = |summary: &Summary| {
-        let first_time =
-            if said.first_time == UNKNOWN_TIME { UNKNOWN_TIME } else { summary.first_time };
-        let (first, last) = ((summary.first.0, 0.0), (summary.last.0, 0.0));
-        Summary { sum: 0.0, first, last, first_time, ..*summary }
-    };
-    let extremes = |summary: &Summary| {
-        let (min, max) = (summary.min?.1.abs(), summary.max?.1.abs());
-        Some(min.max(max))
-    };
-    #[expect(clippy::cast_precision_loss, reason = "a bound, of which a few bits are enough")]
-    let count = counted.count as f64;
-    // Of n terms of at most x, in any order: n * eps * n * x (Higham, Accuracy and Stability of Numerical Algorithms).
-    let bound = extremes(counted).unwrap_or(0.0) * count * count * f64::EPSILON;
-    bits(said) == bits(counted)
-        && rest(said) == rest(counted)
-        && (!bound.is_finite() || (said.sum - counted.sum).abs() <= bound)
 }

@@ -371,9 +371,8 @@ pub(crate) fn write_facts(table: &Path, facts: &[Fact], level: u8) -> Result<New
         file.writer.row_group(|encoder, schema| encode_facts(facts, encoder, schema))?;
     }
     let sum = file.writer.finish()?;
-    let runs = sorted.iter().map(|fact| &*fact.run_id);
     let name = format!("l{level}/{name}.parquet");
-    let add = meta::describe_facts(&name, level, &first.project, runs, sum);
+    let add = meta::describe_facts(&name, level, &first.project, &sorted, sum);
     Ok(NewSegment::new(table, add, vec![(file.guard.release(), name)]))
 }
 

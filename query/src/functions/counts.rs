@@ -18,7 +18,7 @@ use runlake_engine::{Hidden, SeriesKey};
 
 use super::Same;
 
-/// `counts(project, run_id, metric, labels, launch, step)`: false for a point that a later launch hides. It belongs to
+/// `counts(project, run_id, metric, labels, launch, step)`: false for a point that a later launch hides, or whose run is deleted. It belongs to
 /// one snapshot, so no query can name it.
 #[derive(Debug)]
 pub(crate) struct Counts {
@@ -50,9 +50,11 @@ impl Counts {
     }
 
     fn first_hidden_step(&self, texts: [Option<&str>; 5]) -> Option<i64> {
-        let [Some(project), Some(run_id), Some(metric), labels, Some(launch)] = texts else {
+        let [Some(project), Some(run_id), Some(metric), labels, launch] = texts else {
             return None;
         };
+        // Files that another program put into the table need not say the launch.
+        let launch = launch.unwrap_or_default();
         let series = self.hidden.get(run_id)?;
         let at = series
             .binary_search_by(|(key, _)| texts_of(key).cmp(&(project, metric, labels, launch)))

@@ -32,7 +32,7 @@ use datafusion::{
     },
     scalar::ScalarValue,
 };
-use runlake_engine::{Filter, SegmentMeta, Snapshot};
+use runlake_engine::{Filter, Hidden, SegmentMeta, Snapshot};
 
 use super::column::{self, DOUBLE, INTEGER, TEXT};
 use crate::{
@@ -129,6 +129,18 @@ impl Points {
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let hidden = self.snapshot.hidden(&kept.filter).map_err(through_datafusion)?;
+        self.scan_without(&hidden, state, kept, columns, limit)
+    }
+
+    /// What is kept, without what is hidden.
+    fn scan_without(
+        &self,
+        hidden: &Hidden,
+        state: &dyn Session,
+        kept: &Kept,
+        columns: &[&str],
+        limit: Option<usize>,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         if hidden.is_empty() {
             return self.scan_stored(state, &kept.segments, &kept.tail, columns, limit);
         }
@@ -143,7 +155,7 @@ impl Points {
         let mut needed = columns.to_vec();
         needed.extend(Counts::COLUMNS.iter().filter(|name| !columns.contains(name)));
         let output: Vec<_> = (0..columns.len()).collect();
-        let counts = Arc::new(ScalarUDF::from(Counts::new(&hidden)));
+        let counts = Arc::new(ScalarUDF::from(Counts::new(hidden)));
         for input in self.scan_stored(state, &checked, &kept.tail, &needed, None)? {
             let predicate = call(&counts, &Counts::COLUMNS, &input.schema(), state)?;
             let filter = FilterExecBuilder::new(predicate, input)
@@ -162,8 +174,9 @@ impl Points {
         columns: &[&str],
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let deleted = self.snapshot.hidden_of_deleted(&kept.filter).map_err(through_datafusion)?;
         if !columns.contains(&"attempt") {
-            return self.scan_stored(state, &kept.segments, &kept.tail, columns, limit);
+            return self.scan_without(&deleted, state, kept, columns, limit);
         }
         const IDS: [&str; 3] = ["project", "run_id", "launch"];
         let mut needed: Vec<_> =
@@ -172,7 +185,7 @@ impl Points {
         let runs = self.snapshot.runs_of(&kept.filter).map_err(through_datafusion)?;
         let attempt = Arc::new(ScalarUDF::from(Attempt::new(&runs)));
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        for input in self.scan_stored(state, &kept.segments, &kept.tail, &needed, limit)? {
+        for input in self.scan_without(&deleted, state, kept, &needed, limit)? {
             let schema = input.schema();
             let expressions = columns
                 .iter()

@@ -98,6 +98,38 @@ class Lake(_native.Lake):
         """
         return Lake(pinned=self._pin(version))
 
+    def delete_runs(self, runs: str | Iterable[str], *, for_good: bool = False) -> int:
+        """Deletes runs: no reader of the lake sees them or their points from here on. Returns how many.
+
+        Their points are left out of the files by the first `runlake compact` a week later; until then `restore_runs` brings
+        them back, and so does whoever resumes one.
+
+        Args:
+            runs: a run or several, each as for `Lake.run`. Where one is not found, none is deleted.
+            for_good: do not wait for the week; the next `runlake compact` leaves them out.
+
+        Raises:
+            NotFound: no run is called so, or several are; the message names candidates.
+
+        >>> import runlake
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log({"loss": 0.5})
+        >>> lake = runlake.open()
+        >>> lake.delete_runs(run.id)
+        1
+        >>> lake.restore_runs(run.id)
+        1
+        """
+        return self._delete([runs] if isinstance(runs, str) else list(runs), for_good)
+
+    def restore_runs(self, runs: str | Iterable[str]) -> int:
+        """Brings deleted runs back as they were. Returns how many. See `Lake.delete_runs`.
+
+        Raises:
+            NotFound: no deleted run is called so.
+        """
+        return self._restore([runs] if isinstance(runs, str) else list(runs))
+
     def __repr__(self) -> str:
         return f"<runlake.Lake {self.path!r}>"
 

@@ -103,6 +103,10 @@ class Lake:
         """Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it."""
 
     def find_run(self, run: str) -> tuple[str, str]: ...
+    def _delete(self, runs: list[str], for_good: bool) -> int:
+        """Deletes runs, as they are named."""
+    def _restore(self, runs: list[str]) -> int:
+        """Restores deleted runs."""
     def _pin(self, version: int | None = None) -> Snapshot:
         """What a query sees that is asked now, or with `version`, the lake as it stood after that commit."""
     @property
