@@ -55,9 +55,7 @@ def generated(seed: int) -> pa.Table:
             names = pa.DictionaryArray.from_arrays(
                 pa.array(np.zeros(rows, np.int32)), [f"layers/{metric:02}/grad_norm"]
             )
-            runs = pa.DictionaryArray.from_arrays(
-                pa.array(np.zeros(rows, np.int32)), [f"llm-{run:02}"]
-            )
+            runs = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [f"llm-{run:02}"])
             parts.append(
                 pa.table(
                     {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-__all__ = ["Lake", "Relation", "Run", "__version__", "cli_main", "git", "log", "resolve", "set_live"]
+__all__ = ["Lake", "Relation", "Run", "Snapshot", "__version__", "cli_main", "git", "log", "resolve", "set_live"]
 
 __version__: str
 
@@ -92,11 +92,11 @@ class Run:
     def strict(self) -> bool:
         """Whether what cannot be kept raises an exception."""
 
-@disjoint_base
 @final
 class Snapshot:
     """One consistent view of a lake."""
 
+@disjoint_base
 class Lake:
     def __new__(cls, store: _Path | None = None, *, pinned: Snapshot | None = None) -> Self: ...
     def sql(self, query: str) -> Relation:
