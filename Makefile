@@ -52,8 +52,8 @@ lint: ## formatting, clippy, ruff, the types of the package
 	cd $(PACKAGE)
 	bin=$(abspath $(BIN))
 	echo "[4/5] ruff"
-	$$bin/ruff check --quiet --config pyproject.toml . ../../examples
-	$$bin/ruff format --quiet --check --config pyproject.toml . ../../examples
+	$$bin/ruff check --quiet --config pyproject.toml . ../../examples ../../benches
+	$$bin/ruff format --quiet --check --config pyproject.toml . ../../examples ../../benches
 	echo "[5/5] mypy and stubtest"
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml

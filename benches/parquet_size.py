@@ -4,13 +4,14 @@
     parquet_size.py --generated [--seed N]              64 runs that log 40 single-precision metrics a row
 
 The layouts, which pyarrow writes with zstd, differ in sort order, in the encoding of values and of times, and in the
-rows of a page. Ours is the lake after `runlake import points` and `runlake compact --gc-now`, measured in whole: columns
-of segments, rollups, indexes, commits, facts. With --time, runs without times get made-up ones: a start for each run, and the
-milliseconds that `train_time_ms` says (50 for each step where there is none) with two milliseconds of jitter, one time for
-all metrics of a step.
+rows of a page. Ours is the lake after `runlake import points` and `runlake compact --gc-now`, measured in whole:
+columns of segments, rollups, indexes, commits, facts. With --time, runs without times get made-up ones: a start for
+each run, and the milliseconds that `train_time_ms` says (50 for each step where there is none) with two milliseconds
+of jitter, one time for all metrics of a step.
 
-Needs the package runlake (its command among it), duckdb, pyarrow and numpy. Exit code 1 where our data columns take more than
-1.02 times the best layout that is sorted by run, or what stands beside them takes more than 0.3 bytes a point and 15 %.
+Needs the package runlake (its command among it), duckdb, pyarrow and numpy. Exit code 1 where our data columns take
+more than 1.02 times the best layout that is sorted by run, or what stands beside them takes more than 0.3 bytes a
+point and 15 %.
 """
 
 import argparse
@@ -41,7 +42,7 @@ LAYOUTS = {
 
 
 def generated(seed: int) -> pa.Table:
-    """64 runs of 2,000 rows: 40 metrics a row that wander as losses and norms do, at times with microseconds of jitter."""
+    """64 runs of 2,000 rows: 40 metrics a row that wander as losses do, at times with microseconds of jitter."""
     random = np.random.default_rng(seed)
     rows, metrics = 2_000, 40
     steps = np.arange(rows, dtype=np.int64) * 10

@@ -80,9 +80,9 @@ class Lake(_native.Lake):
         """This lake as it is now, or as it stood after a commit, for any number of queries that have to agree.
 
         Args:
-            version: a commit of table `points`, as `Lake.version` and the SQL table `segments` name them. What was in logs then
-                is not seen, nor what is in logs now. Files that were merged stay for an hour: an older version may raise
-                `SnapshotExpired` when it is asked.
+            version: a commit of table `points`, as `Lake.version` and the SQL table `segments` name them. What was in
+                logs then is not seen, nor what is in logs now. Files that were merged stay for an hour: an older
+                version may raise `SnapshotExpired` when it is asked.
 
         Raises:
             NotFound: there is no such version; the message names the oldest and the newest.
@@ -101,8 +101,8 @@ class Lake(_native.Lake):
     def delete_runs(self, runs: str | Iterable[str], *, for_good: bool = False) -> int:
         """Deletes runs: no reader of the lake sees them or their points from here on. Returns how many.
 
-        Their points are left out of the files by the first `runlake compact` a week later; until then `restore_runs` brings
-        them back, and so does whoever resumes one.
+        Their points are left out of the files by the first `runlake compact` a week later; until then `restore_runs`
+        brings them back, and so does whoever resumes one.
 
         Args:
             runs: a run or several, each as for `Lake.run`. Where one is not found, none is deleted.
