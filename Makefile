@@ -76,11 +76,14 @@ wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first tim
 
 prove: ## proofs of the log, 2,000 kills, 25 made-up logs, many damaged bytes
 	echo "Proofs of the log; writers killed, stopped and forked at random; logs made up from seeds; flipped bytes: about 40 minutes."
-	echo "[1/3] proofs, by loom"
+	echo "[1/4] proofs, by loom"
 	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/proof" RUSTFLAGS="--cfg proof" cargo test -p runlake-engine --lib proofs -- --nocapture
-	echo "[2/3] kills"
+	echo "[2/4] the same, larger, in random schedules by shuttle"
+	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/shuttle" RUSTFLAGS="--cfg proof --cfg shuttle" \
+		cargo test -p runlake-engine --lib proofs -- --nocapture
+	echo "[3/4] kills"
 	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked
-	echo "[3/3] made-up logs and damage"
+	echo "[4/4] made-up logs and damage"
 	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 cargo test --workspace --test it -- roundtrip damage
 
 frameworks: ## (nothing yet) the package under PyTorch, Lightning and others

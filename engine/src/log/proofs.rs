@@ -11,7 +11,7 @@
 //! ```
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,7 +22,9 @@ use ::loom::thread;
 use ::shuttle::thread;
 
 use super::{
-    LogFile, NO_LABELS, file_bytes, file_name, file_number,
+    HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
+    concurrent::FileExt as _,
+    file_bytes, file_name, file_number,
     frame::Frame,
     memory::{Memory, Sealed},
     reader::{LogReader, Tails},
@@ -59,7 +61,7 @@ fn explore(interrupted: Interrupted, program: impl Fn() + Send + Sync + 'static)
 
 #[cfg(shuttle)]
 fn explore(_: Interrupted, program: impl Fn() + Send + Sync + 'static) {
-    let schedules = std::env::var("RUNLAKE_SCHEDULES").map_or(300, |said| said.parse().unwrap());
+    let schedules = std::env::var("RUNLAKE_SCHEDULES").map_or(3000, |said| said.parse().unwrap());
     ::shuttle::check_random(program, schedules);
     println!("{schedules} random interleavings");
 }
@@ -351,13 +353,23 @@ fn a_live_reader_sees_each_row_once_in_order_and_always_with_its_names() {
                 thread::spawn(move || lake.log_all(&writer, me, rows))
             })
             .collect();
-        let mut reader = open(&writer.folder, 1);
-        let mut seen = read(&mut reader);
-        seen.extend(read(&mut reader));
+        // Files come while it looks; each keeps the order of a thread.
+        let mut readers: BTreeMap<u64, (LogReader, Vec<i64>)> = BTreeMap::new();
+        let mut look = || {
+            for number in files(&writer.folder) {
+                let new = || (open(&writer.folder, number), Vec::new());
+                let (reader, seen) = readers.entry(number).or_insert_with(new);
+                seen.extend(read(reader));
+            }
+        };
+        (0..size(2, 12)).for_each(|_| look());
         spawned.into_iter().for_each(|thread| thread.join().unwrap());
-        seen.extend(read(&mut reader));
-        let threads_of = |me| seen.iter().filter(move |&&step| step / 100 == me as i64);
-        assert!((0..threads).all(|me| threads_of(me).is_sorted()));
+        look();
+        for (_, seen) in readers.values() {
+            let of_thread = |me| seen.iter().filter(move |&&step| step / 100 == me as i64);
+            assert!((0..threads).all(|me| of_thread(me).is_sorted()));
+        }
+        let seen = readers.into_values().flat_map(|(_, seen)| seen).collect();
         assert_each_once(seen, (0..threads).flat_map(|me| steps(me, rows)));
     });
 }
@@ -405,8 +417,12 @@ fn an_owner_that_is_adopted_while_it_lives_moves_on_and_each_row_counts_once() {
             found.concat(),
             (0..size(1, 3)).flat_map(|me| steps(me, rows)).chain([-1]),
         );
-        // Whoever logs next finds out, at the latest.
-        assert!(!left.is_empty() || matches!(lake.log(&writer, -2), Err(NotKept::Retired)));
+        // Once every file is somebody else's, whoever logs next finds out.
+        for number in files(&writer.folder) {
+            let path = path(&writer.folder, number);
+            LogFile::seal_orphan(&path, open(&writer.folder, number).header()).unwrap();
+        }
+        assert!(matches!(lake.log(&writer, -2), Err(NotKept::Retired)));
     });
 }
 
@@ -468,5 +484,59 @@ fn a_writer_that_is_closed_keeps_what_it_took_and_refuses_the_rest() {
         let found = read_files(&writer.folder, &files(&writer.folder));
         assert_each_once(found, kept.into_iter().chain([-1]));
         assert_eq!(files(&writer.folder), [1], "nobody adds a file to a folder that was let go");
+    });
+}
+
+/// The bytes of a log file.
+fn image(path: &Path) -> Vec<u8> {
+    let mut image = vec![0; file_bytes(2)];
+    let read = disk::open(path).unwrap().read_at(&mut image, 0).unwrap();
+    assert_eq!(read, image.len());
+    image
+}
+
+/// Which of so many things are chosen: all choices that there are, or so many of them.
+fn choices(of: usize, most: usize) -> impl Iterator<Item = u64> {
+    let all = 1_u64 << of;
+    // An odd number leads through all of them, in an order that mixes.
+    (0..all.min(most as u64)).map(move |at| (at * 0x9E37_79B1) % all)
+}
+
+#[test]
+fn after_a_crash_any_mixture_of_pages_reads_as_rows_that_were_logged_each_once() {
+    explore(Interrupted::AtMost(1), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        let (threads, rows) = (size(1, 2), size(4, 2));
+        log_at_once(&lake, &writer, threads, rows);
+        let whole = image(&path(&writer.folder, 1));
+        let logged = read(&mut open(&writer.folder, 1));
+        // What a crash may take away: tail words, and pieces of blocks. The header was made durable with the file.
+        let mut pieces: Vec<_> =
+            (0..2).map(|block| HEADER_BYTES + block * TAIL_STRIDE).map(|at| at..at + 8).collect();
+        let blocks = blocks_start(2)..file_bytes(2);
+        pieces.extend(blocks.step_by(32).map(|at| at..at + 32));
+        pieces.retain(|piece| whole[piece.clone()].iter().any(|&byte| byte != 0));
+        assert!(pieces.len() > 4, "{} pieces", pieces.len());
+        let crashed = lake.folder.path().join("crashed.log");
+        for kept in choices(pieces.len(), size(1 << 14, 64)) {
+            let mut image = whole.clone();
+            let lost = pieces.iter().enumerate().filter(|(at, _)| kept >> at & 1 == 0);
+            let lost: Vec<_> = lost.map(|(_, piece)| piece.clone()).collect();
+            lost.iter().for_each(|piece| image[piece.clone()].fill(0));
+            disk::create_with(&crashed, &image).unwrap();
+            let mut reader = LogReader::open(&crashed).unwrap().unwrap();
+            let points = reader.read(Tails::Unknown).unwrap().points;
+            let mut rows = points.values.iter().zip(&points.steps);
+            assert!(rows.all(|(&value, &step)| value == step as f64), "torn: {points:?}");
+            let mut found = points.steps;
+            found.sort_unstable();
+            assert!(found.windows(2).all(|two| two[0] != two[1]), "twice: {found:?}");
+            assert!(found.iter().all(|step| logged.contains(step)), "made up: {found:?}");
+            if lost.iter().all(|piece| piece.start < blocks_start(2)) {
+                assert_each_once(found, logged.iter().copied());
+            }
+            assert!(disk::remove_if_there(&crashed).unwrap());
+        }
     });
 }
