@@ -17,7 +17,7 @@ use crate::{
     disk,
     log::{
         self, LogFile,
-        owner::{self, Liveness, Taken},
+        owner::{self, Liveness, Locked},
         reader::LogReader,
         writer::Writer,
     },
@@ -28,8 +28,27 @@ use crate::{
 
 /// How old a folder is that its writer will not finish making: that takes milliseconds.
 const HALF_MADE_US: i64 = 3600 * 1_000_000;
-/// The most bytes of log that one commit takes in, which bounds the memory of a flush.
-const BYTES_AT_ONCE: u64 = 64 << 20;
+/// How much a flush takes on at once, which bounds its memory whatever the size of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AtOnce {
+    /// The bytes that are read from a log file before they are put with the rest.
+    pub(crate) read_bytes: usize,
+    /// The points that are sorted together, into one segment for each project.
+    pub(crate) points: usize,
+    /// The bytes of facts that are written together.
+    pub(crate) fact_bytes: usize,
+    /// The bytes of log in one commit, to the end of a log file: segments wait for it on disk.
+    pub(crate) log_bytes: u64,
+}
+
+impl AtOnce {
+    /// What a flush can do within 256 MB.
+    pub(crate) const USUAL: Self =
+        Self { read_bytes: 4 << 20, points: 1 << 21, fact_bytes: 16 << 20, log_bytes: 64 << 20 };
+}
+
+/// What a fact takes beside its key and value, about.
+const FACT_BYTES: usize = size_of::<Fact>();
 
 /// The tables that a flush commits to.
 #[derive(Debug)]
@@ -42,6 +61,8 @@ pub(crate) struct Tables {
     pub(crate) facts: Table,
     /// Held by the one flush of this process that is under way.
     pub(crate) turn: Mutex<()>,
+    /// How much it takes on at once.
+    pub(crate) at_once: AtOnce,
 }
 
 /// What a flush did.
@@ -54,29 +75,69 @@ pub struct Flushed {
     pub adopted: u64,
 }
 
-/// What is read from logs and waits for a commit.
-#[derive(Debug, Default)]
-struct Batch {
+/// What is read from logs and waits for a commit, most of it in segments already.
+#[derive(Debug)]
+struct Batch<'a> {
+    tables: &'a Tables,
     points: Points,
     index: SeriesIndex,
     facts: Vec<Fact>,
+    fact_bytes: usize,
+    /// Segments in the order of logging: a commit keeps their order.
+    points_segments: Vec<NewSegment>,
+    facts_segments: Vec<NewSegment>,
     points_txns: Vec<Txn>,
     facts_txns: Vec<Txn>,
-    bytes: u64,
+    /// Points in it, those in segments included.
+    rows: u64,
+    log_bytes: u64,
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
+    fn new(tables: &'a Tables) -> Self {
+        Self {
+            tables,
+            points: Points::default(),
+            index: SeriesIndex::default(),
+            facts: Vec::new(),
+            fact_bytes: 0,
+            points_segments: Vec::new(),
+            facts_segments: Vec::new(),
+            points_txns: Vec::new(),
+            facts_txns: Vec::new(),
+            rows: 0,
+            log_bytes: 0,
+        }
+    }
+
     /// Reads a log file whose contents are final; what a table has already taken in is left out for that table.
     fn take(&mut self, reader: &mut LogReader, host: &Host, done: Done) -> Result<()> {
-        let found = reader.read(tail::trust(reader, host))?;
-        if !done.points {
-            self.points.extend(&mut self.index, &found.points);
+        let at_once = self.tables.at_once;
+        let mut all = false;
+        while !all {
+            let found;
+            (found, all) = reader.read_part(tail::trust(reader, host), at_once.read_bytes)?;
+            if !done.points {
+                self.rows += found.points.len() as u64;
+                self.points.extend(&mut self.index, &found.points);
+            }
+            if !done.facts {
+                // The header counts for the file as a whole.
+                let dropped = if all { found.dropped } else { Vec::new() };
+                for fact in found.facts.into_iter().chain(dropped) {
+                    self.fact_bytes +=
+                        FACT_BYTES + fact.key.len() + fact.value.as_ref().map_or(0, |text| text.len());
+                    self.facts.push(fact);
+                }
+            }
+            if self.points.len() >= at_once.points {
+                self.write_points()?;
+            }
+            if self.fact_bytes >= at_once.fact_bytes {
+                self.write_facts()?;
+            }
         }
-        if !done.facts {
-            self.facts.extend(found.facts);
-            self.facts.extend(found.dropped);
-        }
-        self.bytes += log::file_bytes(reader.header().blocks as usize) as u64;
+        self.log_bytes += log::file_bytes(reader.header().blocks as usize) as u64;
         Ok(())
     }
 
@@ -93,21 +154,35 @@ impl Batch {
         }
     }
 
-    /// Writes the segments and commits both tables. False where another flush of the same logs came first.
-    fn commit(self, tables: &Tables, now_us: i64) -> Result<bool> {
-        let mut facts = Vec::new();
-        let mut sorted = self.facts;
+    /// Sorts the points in memory and writes them.
+    fn write_points(&mut self) -> Result<()> {
+        self.index = SeriesIndex::default();
+        let sorted = std::mem::take(&mut self.points).sort();
+        for project in sorted.projects() {
+            let table = self.tables.points.dir();
+            self.points_segments.push(segment::write_points(table, &sorted, project, 0)?);
+        }
+        Ok(())
+    }
+
+    /// Sorts the facts in memory and writes them.
+    fn write_facts(&mut self) -> Result<()> {
+        self.fact_bytes = 0;
+        let mut sorted = std::mem::take(&mut self.facts);
         sorted.sort_by(|a, b| a.project.cmp(&b.project));
         for project in sorted.chunk_by(|a, b| a.project == b.project) {
-            facts.push(segment::write_facts(tables.facts.dir(), project, 0)?);
+            self.facts_segments.push(segment::write_facts(self.tables.facts.dir(), project, 0)?);
         }
-        let sorted = self.points.sort();
-        let mut points = Vec::new();
-        for project in sorted.projects() {
-            points.push(segment::write_points(tables.points.dir(), &sorted, project, 0)?);
-        }
-        Ok(commit(&tables.facts, facts, self.facts_txns, now_us)?
-            && commit(&tables.points, points, self.points_txns, now_us)?)
+        Ok(())
+    }
+
+    /// Writes what is left and commits both tables. False where another flush of the same logs came first.
+    fn commit(mut self, now_us: i64) -> Result<bool> {
+        self.write_facts()?;
+        self.write_points()?;
+        let tables = self.tables;
+        Ok(commit(&tables.facts, self.facts_segments, self.facts_txns, now_us)?
+            && commit(&tables.points, self.points_segments, self.points_txns, now_us)?)
     }
 }
 
@@ -144,7 +219,7 @@ pub(crate) fn own(tables: &Tables, writer: &Writer, host: &Host, now_us: i64) ->
     let files = writer.seal_below();
     let id = writer.id.to_string();
     let mut flushed = Flushed::default();
-    let mut batch = Batch::default();
+    let mut batch = Batch::new(tables);
     let mut unreadable = Vec::new();
     let (points_table, facts_table) = (tables.points.load()?, tables.facts.load()?);
     for (at, file) in files.iter().enumerate() {
@@ -156,9 +231,9 @@ pub(crate) fn own(tables: &Tables, writer: &Writer, host: &Host, now_us: i64) ->
             unreadable.extend(reader.problems().first().map(|_| file.path.clone()));
             batch.pass(&id, file.header.number, done);
         }
-        if batch.bytes >= BYTES_AT_ONCE || at + 1 == files.len() {
-            let points = batch.points.len() as u64;
-            if !std::mem::take(&mut batch).commit(tables, now_us)? {
+        if batch.log_bytes >= tables.at_once.log_bytes || at + 1 == files.len() {
+            let points = batch.rows;
+            if !std::mem::replace(&mut batch, Batch::new(tables)).commit(now_us)? {
                 // Somebody took us for dead and adopted the log: it is in the tables already. The writer finds its
                 // files sealed and moves on.
                 tracing::warn!(writer = %id, "another process has adopted this log");
@@ -242,7 +317,7 @@ pub(crate) fn adopt(
     loop {
         let mut held = Vec::new();
         let mut bytes = 0;
-        while bytes < BYTES_AT_ONCE
+        while bytes < tables.at_once.log_bytes
             && let Some((id, folder)) = waiting.next()
         {
             looked_at += 1;
@@ -272,7 +347,7 @@ fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
             // Its writer is about to give it its name, or has done so since the folder was listed.
             _ => continue,
         }
-        if let Taken::Held(_) | Taken::Gone = owner::lock(&folder, Hold::Exclusive)? {
+        if let Locked::Held(_) | Locked::Gone = owner::lock(&folder, Hold::Exclusive)? {
             owner::remove(&folder)?;
         }
     }
@@ -284,9 +359,9 @@ fn hold(id: String, folder: PathBuf, host: &Host) -> Result<Option<Orphan>> {
         return Ok(None);
     }
     let lock = match owner::lock(&folder, Hold::Exclusive)? {
-        Taken::Held(lock) => lock,
-        Taken::Busy => return Ok(None),
-        Taken::Gone => {
+        Locked::Held(lock) => lock,
+        Locked::Busy => return Ok(None),
+        Locked::Gone => {
             // An adopter was killed between its last two steps.
             disk::remove_empty_dir(&folder)?;
             return Ok(None);
@@ -304,44 +379,71 @@ fn hold(id: String, folder: PathBuf, host: &Host) -> Result<Option<Orphan>> {
 
 fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Result<(u64, u64)> {
     let (points_table, facts_table) = (tables.points.load()?, tables.facts.load()?);
-    let mut batch = Batch::default();
-    let mut unreadable = Vec::new();
+    let mut batch = Batch::new(tables);
+    let mut taken = Vec::new();
+    let mut points = 0;
     for orphan in held {
         for &number in &orphan.numbers {
-            let done = Done::of(&points_table, &facts_table, &orphan.id, number);
-            if done.points && done.facts {
-                continue;
-            }
             let path = orphan.folder.join(log::file_name(number));
-            match read_orphan(&path, host, done, &mut batch) {
-                Ok(true) => {}
-                Ok(false) | Err(Error::Corrupt { .. }) => unreadable.push((orphan, path)),
-                Err(error) => return Err(error),
+            let done = Done::of(&points_table, &facts_table, &orphan.id, number);
+            let mut whole = true;
+            if !(done.points && done.facts) {
+                whole = match read_orphan(&path, host, done, &mut batch) {
+                    Err(Error::Corrupt { .. }) => false,
+                    read => read?,
+                };
+                batch.pass(&orphan.id, number, done);
             }
-            batch.pass(&orphan.id, number, done);
+            taken.push(Taken { writer: &orphan.id, path, whole });
+            if batch.log_bytes >= tables.at_once.log_bytes {
+                let full = std::mem::replace(&mut batch, Batch::new(tables));
+                match settle(full, &mut taken, now_us)? {
+                    Some(more) => points += more,
+                    None => return Ok((points, 0)),
+                }
+            }
         }
     }
-    let points = batch.points.len() as u64;
-    if !batch.commit(tables, now_us)? {
-        return Ok((0, 0));
-    }
-    // What we remove may rest on commits of others: they must be durable first.
-    tables.facts.sync()?;
-    tables.points.sync()?;
-    for (orphan, path) in unreadable {
-        quarantine(&tables.root, &orphan.id, &path)?;
+    match settle(batch, &mut taken, now_us)? {
+        Some(more) => points += more,
+        None => return Ok((points, 0)),
     }
     for orphan in held {
-        for &number in &orphan.numbers {
-            disk::remove_if_there(&orphan.folder.join(log::file_name(number)))?;
-        }
         owner::remove(&orphan.folder)?;
     }
     Ok((points, held.len() as u64))
 }
 
+/// A log file of a dead writer that was read.
+struct Taken<'a> {
+    writer: &'a str,
+    path: PathBuf,
+    /// All of it could be read.
+    whole: bool,
+}
+
+/// Commits what was read of dead writers' files and removes the files. How many points that were; `None` where another
+/// flush of the same logs came first.
+fn settle(batch: Batch<'_>, taken: &mut Vec<Taken<'_>>, now_us: i64) -> Result<Option<u64>> {
+    let (tables, points) = (batch.tables, batch.rows);
+    if !batch.commit(now_us)? {
+        return Ok(None);
+    }
+    // What we remove may rest on commits of others: they must be durable first.
+    tables.facts.sync()?;
+    tables.points.sync()?;
+    for Taken { writer, path, whole } in taken.drain(..) {
+        if whole {
+            disk::remove_if_there(&path)?;
+        } else {
+            quarantine(&tables.root, writer, &path)?;
+        }
+    }
+    Ok(Some(points))
+}
+
 /// Reads the log file of a dead writer; false where a part of it could not be read.
-fn read_orphan(path: &Path, host: &Host, done: Done, batch: &mut Batch) -> Result<bool> {
+fn read_orphan(path: &Path, host: &Host, done: Done, batch: &mut Batch<'_>) -> Result<bool> {
     let Some(mut reader) = LogReader::open(path)? else { return Ok(true) };
     let mut whole = true;
     if reader.header().boot_id == host.boot_id {
@@ -366,4 +468,105 @@ fn quarantine(root: &Path, writer: &str, path: &Path) -> Result<()> {
     let name =
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     disk::place(path, &folder.join(format!("{writer}-{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Filter,
+        catalog::TableKind,
+        log::{
+            NO_LABELS,
+            frame::{Frame, Space},
+            header::{Header, Mode},
+            owner::Owner,
+        },
+    };
+
+    const BLOCKS: u32 = 48;
+    const VALUES: usize = 100;
+
+    /// A log file in which every block but the last is full of points, and the last one defines the names of all.
+    fn fill(folder: &Path, writer: uuid::Uuid, number: u64, host: &Host) -> i64 {
+        let header = Header {
+            blocks: BLOCKS,
+            salt: 7,
+            mode: Mode::Mapped,
+            number,
+            created_us: 0,
+            file: uuid::Uuid::new_v4(),
+            writer,
+            boot_id: host.boot_id.clone(),
+        };
+        let file = LogFile::create(folder, header).unwrap();
+        let mut blocks: Vec<_> = (0..BLOCKS).map(|_| file.claim(1).unwrap()).collect();
+        let mut last = blocks.pop().unwrap();
+        let name = |space, texts| Frame::Name { space, id: 0, texts };
+        for frame in [name(Space::Run, ["p", "r", "one"]), name(Space::Metric, ["m", "", ""])] {
+            last.append(frame.bytes(), |out| frame.write(7, out)).unwrap();
+        }
+        let mut step = (number.cast_signed() - 1) << 32;
+        for block in &mut blocks {
+            loop {
+                let frame = Frame::Many {
+                    run: 0,
+                    labels: NO_LABELS,
+                    metric: 0,
+                    step,
+                    time: 0,
+                    steps: None,
+                    times: None,
+                    values: &[0.5; VALUES],
+                };
+                if block.room() < frame.bytes() {
+                    break;
+                }
+                block.append(frame.bytes(), |out| frame.write(7, out)).unwrap();
+                step += VALUES as i64;
+            }
+        }
+        step & i64::from(u32::MAX)
+    }
+
+    #[test]
+    fn a_log_is_taken_in_part_by_part_however_large_and_wherever_its_names_stand() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::this();
+        let id = uuid::Uuid::now_v7();
+        let owner = Owner {
+            writer: id.to_string(),
+            host: host.clone(),
+            pid: 0,
+            created_us: 0,
+            version: String::new(),
+        };
+        let (folder, lock) = owner::create(&root.path().join("log"), &owner).unwrap();
+        drop(lock);
+        let each = [1, 2, 3].map(|number| fill(&folder, id, number, &host));
+        let at_once =
+            AtOnce { read_bytes: 100_000, points: 20_000, fact_bytes: 1000, log_bytes: 4 << 20 };
+        let tables = Tables {
+            root: root.path().to_owned(),
+            points: Table::new(root.path(), TableKind::Points),
+            facts: Table::new(root.path(), TableKind::Facts),
+            turn: Mutex::default(),
+            at_once,
+        };
+        let flushed = adopt(&tables, &host, 1, &mut |_, _| {}).unwrap();
+        assert_eq!((flushed.points, flushed.adopted), (each.iter().sum::<i64>() as u64, 1));
+        assert!(!folder.exists());
+        let table = tables.points.load().unwrap();
+        // Two files of 3 MiB are more than a commit takes on, so the third comes in one of its own.
+        assert_eq!(table.version, Some(1));
+        let most = at_once.points + (at_once.read_bytes + log::BLOCK_BYTES) / 8;
+        let mut steps = Vec::new();
+        for segment in &table.segments {
+            assert!(segment.rows as usize <= most, "{} rows were in memory at once", segment.rows);
+            steps.extend(segment::read_points(segment, &Filter::default()).unwrap().steps);
+        }
+        // In the order of logging, also from segment to segment.
+        let logged = (0..).zip(each).flat_map(|(file, steps)| (0..steps).map(move |it| file << 32 | it));
+        assert!(steps.into_iter().eq(logged), "every row once, in order");
+    }
 }

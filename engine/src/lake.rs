@@ -17,7 +17,7 @@ use crate::{
     compaction::{self, Compacted, World},
     deletion::{self, RunKeys},
     disk,
-    flush::{self, Flushed, Orphans, Tables},
+    flush::{self, AtOnce, Flushed, Orphans, Tables},
     log::{
         self, LastStep,
         frame::Frame,
@@ -367,6 +367,7 @@ impl Core {
                 points: Table::new(&self.root, TableKind::Points),
                 facts: Table::new(&self.root, TableKind::Facts),
                 turn: Mutex::new(()),
+                at_once: AtOnce::USUAL,
             },
             tails: Mutex::default(),
             facts: Mutex::default(),

@@ -19,7 +19,7 @@ mod concurrent;
 mod explored;
 mod file;
 pub(crate) mod frame;
-mod header;
+pub(crate) mod header;
 mod memory;
 pub(crate) mod owner;
 #[cfg(all(test, proof))]

@@ -85,20 +85,21 @@ impl Points {
     /// Sorts by series and step. Points with equal series and step keep their order, which is the order of logging.
     /// Linear in the points where each series was logged in step order.
     pub fn sort(self) -> SortedPoints {
-        let mut order: Vec<u32> = (0..self.keys.len() as u32).collect();
-        order.sort_by(|&a, &b| self.keys[a as usize].cmp(&self.keys[b as usize]));
+        let Self { keys: names, series: logged, steps, times, values } = self;
+        let mut order: Vec<u32> = (0..names.len() as u32).collect();
+        order.sort_by(|&a, &b| names[a as usize].cmp(&names[b as usize]));
         // Equal keys share one rank, so that a key that was interned twice is one series again.
-        let mut ranks = vec![0_u32; self.keys.len()];
+        let mut ranks = vec![0_u32; names.len()];
         let mut keys: Vec<SeriesKey> = Vec::with_capacity(order.len());
         for &at in &order {
-            let key = &self.keys[at as usize];
+            let key = &names[at as usize];
             if keys.last() != Some(key) {
                 keys.push(key.clone());
             }
             ranks[at as usize] = keys.len() as u32 - 1;
         }
         let mut ends = vec![0_usize; keys.len() + 1];
-        for &series in &self.series {
+        for &series in &logged {
             ends[ranks[series as usize] as usize + 1] += 1;
         }
         for at in 1..ends.len() {
@@ -106,12 +107,13 @@ impl Points {
         }
         let starts = ends.clone();
         let mut next = ends;
-        let mut places = vec![0_u32; self.len()];
-        for (row, &series) in self.series.iter().enumerate() {
+        let mut places = vec![0_u32; logged.len()];
+        for (row, &series) in logged.iter().enumerate() {
             let place = &mut next[ranks[series as usize] as usize];
             places[*place] = row as u32;
             *place += 1;
         }
+        drop(logged);
         let mut series = Vec::with_capacity(keys.len());
         for (rank, key) in keys.into_iter().enumerate() {
             let rows = starts[rank]..starts[rank + 1];
@@ -119,18 +121,24 @@ impl Points {
                 continue;
             }
             let places = &mut places[rows.clone()];
-            if !places.is_sorted_by_key(|&row| self.steps[row as usize]) {
-                places.sort_by_key(|&row| self.steps[row as usize]);
+            if !places.is_sorted_by_key(|&row| steps[row as usize]) {
+                places.sort_by_key(|&row| steps[row as usize]);
             }
             series.push(Series { key, rows });
         }
         SortedPoints {
-            steps: places.iter().map(|&row| self.steps[row as usize]).collect(),
-            times: places.iter().map(|&row| self.times[row as usize]).collect(),
-            values: places.iter().map(|&row| self.values[row as usize]).collect(),
+            steps: in_order(&places, steps),
+            times: in_order(&places, times),
+            values: in_order(&places, values),
             series,
         }
     }
+}
+
+/// What stands at `places` of a column. The column goes as soon as it is read: a flush holds many points.
+#[expect(clippy::needless_pass_by_value, reason = "the column is freed here")]
+fn in_order<T: Copy>(places: &[u32], column: Vec<T>) -> Vec<T> {
+    places.iter().map(|&row| column[row as usize]).collect()
 }
 
 /// Gives each distinct [`SeriesKey`] one index into [`Points::keys`].

@@ -73,15 +73,15 @@ pub(crate) fn liveness(folder: &Path, this: &Host) -> Result<Liveness> {
             Ok(if owner.host.name == this.name { Liveness::Dead } else { Liveness::Elsewhere })
         }
         _ => Ok(match lock(folder, Hold::Shared)? {
-            Taken::Held(_) | Taken::Gone => Liveness::Dead,
-            Taken::Busy => Liveness::Alive,
+            Locked::Held(_) | Locked::Gone => Liveness::Dead,
+            Locked::Busy => Liveness::Alive,
         }),
     }
 }
 
 /// What came of an attempt to lock a folder.
 #[derive(Debug)]
-pub(crate) enum Taken {
+pub(crate) enum Locked {
     /// The lock is ours until it is dropped.
     Held(Lock),
     /// Somebody else holds it.
@@ -91,15 +91,15 @@ pub(crate) enum Taken {
 }
 
 /// Tries to lock somebody's folder.
-pub(crate) fn lock(folder: &Path, hold: Hold) -> Result<Taken> {
+pub(crate) fn lock(folder: &Path, hold: Hold) -> Result<Locked> {
     let path = folder.join(LOCK);
     let file = match disk::open(&path) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(Taken::Gone),
+        Err(error) if error.is_not_found() => return Ok(Locked::Gone),
         Err(error) => return Err(error),
     };
     let taken = Lock::try_take(file, hold).map_err(|error| Error::io("lock", &path, error))?;
-    Ok(taken.map_or(Taken::Busy, Taken::Held))
+    Ok(taken.map_or(Locked::Busy, Locked::Held))
 }
 
 /// Removes what the folder of a writer holds beside its log files, and the folder.

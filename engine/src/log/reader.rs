@@ -39,6 +39,8 @@ pub(crate) struct LogReader {
     nameless: bool,
     /// The file ends before its tail table does. Said once.
     cut_short: bool,
+    /// All names of the file are known, those of parts that were not read yet included.
+    looked_ahead: bool,
     names: Names,
     heartbeat: i64,
     /// The places of runs in the header, as of the last read.
@@ -128,6 +130,7 @@ impl LogReader {
             astray: FxHashSet::default(),
             nameless: false,
             cut_short: false,
+            looked_ahead: false,
             header,
             names: Names::default(),
             heartbeat: 0,
@@ -158,8 +161,14 @@ impl LogReader {
 
     /// Reads what was published since the last call.
     pub(crate) fn read(&mut self, tails: Tails) -> Result<Found> {
+        self.read_part(tails, usize::MAX).map(|(found, _all)| found)
+    }
+
+    /// As [`LogReader::read`], but no more than about `most` bytes, and whether that was all. For files whose contents are
+    /// final: what is in memory at once does not grow with the file.
+    pub(crate) fn read_part(&mut self, tails: Tails, most: usize) -> Result<(Found, bool)> {
         let mut found = Found::default();
-        let mut spans = self.fetch(tails)?;
+        let (mut spans, all) = self.fetch(tails, most)?;
         let (mut at, mut offset) = (0, 0);
         while let Some(span) = spans.get(at) {
             let Next::Frame(frame, len) =
@@ -170,9 +179,14 @@ impl LogReader {
             };
             let position = span.start + offset as u64;
             if !self.take(&frame, position, &mut found) {
-                // The name was published in a block at which we had looked before: look at all blocks once more. The
-                // name was published before this frame, so the second look cannot miss it.
-                let more = self.fetch(tails)?;
+                // The name was published in a block at which we had looked before, or in one that is still to come:
+                // look at all blocks once more. The name was published before this frame, so that cannot miss it.
+                let more = if most == usize::MAX {
+                    self.fetch(tails, most)?.0
+                } else {
+                    self.look_ahead(tails, most)?;
+                    Vec::new()
+                };
                 let known = spans.get(at).is_some_and(|span| {
                     let bytes = span.bytes.get(offset..).unwrap_or_default();
                     matches!(frame::next(self.header.salt, bytes), Next::Frame(frame, _)
@@ -188,7 +202,20 @@ impl LogReader {
             offset += len;
         }
         found.dropped = self.dropped();
-        Ok(found)
+        Ok((found, all))
+    }
+
+    /// Learns the names that stand in parts which were not read yet, and forgets everything else of them.
+    fn look_ahead(&mut self, tails: Tails, most: usize) -> Result<()> {
+        if std::mem::replace(&mut self.looked_ahead, true) {
+            return Ok(());
+        }
+        let before = (self.consumed.clone(), self.looks.clone(), self.astray.clone());
+        let problems = self.problems.len();
+        while !self.fetch(tails, most)?.1 {}
+        (self.consumed, self.looks, self.astray) = before;
+        self.problems.truncate(problems);
+        Ok(())
     }
 
     /// What the header says of rows that were not kept.
@@ -261,8 +288,9 @@ impl LogReader {
         }
     }
 
-    /// Reads the new bytes of all blocks and learns the names in them.
-    fn fetch(&mut self, tails: Tails) -> Result<Vec<Span>> {
+    /// Reads the new bytes of all blocks, or of as many as have `most` bytes, and learns the names in them. Says whether
+    /// those were all.
+    fn fetch(&mut self, tails: Tails, most: usize) -> Result<(Vec<Span>, bool)> {
         let blocks = self.consumed.len();
         let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
         if head.len() < blocks_start(blocks) && !self.cut_short {
@@ -280,8 +308,11 @@ impl LogReader {
             .map_or(0, |&beat| i64::from_le_bytes(beat));
         self.places = header::places(&head).take_while(|place| place.key != 0).collect();
         let mut spans = Vec::new();
-        let mut block = 0;
+        let (mut block, mut bytes) = (0, 0);
         while block < blocks {
+            if bytes >= most {
+                return Ok((spans, false));
+            }
             let room = (blocks - block) * BLOCK_BYTES;
             let from = self.consumed[block];
             let sane = |tail: &usize| (from..=room).contains(tail);
@@ -324,10 +355,11 @@ impl LogReader {
                 let read =
                     self.fetch_block(start + from as u64, limit - from, published, &mut spans)?;
                 self.consumed[block] = from + read;
+                bytes += read;
             }
             block += together;
         }
-        Ok(spans)
+        Ok((spans, true))
     }
 
     /// Reads `len` bytes of one block, of which the first `published` must be whole frames. Where they are not, says so

@@ -18,6 +18,7 @@ mod compaction;
 mod kills;
 mod log;
 mod logging;
+mod recovery;
 mod travel;
 
 use arrow::{
