@@ -14,6 +14,7 @@ use crate::{failure::Failure, number, progress, store, terminal::Terminal, text}
 Examples:
   runlake compact
   runlake compact --gc-now
+  runlake compact --adopt-host node7
 
 Safe at any time, also while runs are logged: no point changes, and no query is stopped. Where no writer is alive, \
 tables/points is a Delta table with every point of the lake afterwards: polars, DuckDB and Spark read it as it stands.")]
@@ -21,13 +22,17 @@ pub(crate) struct Compact {
     /// Free at once what compaction has replaced, instead of after an hour; queries that still read it fail
     #[arg(long)]
     gc_now: bool,
+
+    /// Take in also the logs of writers on this host, which is gone for good: what one there logged after this would be lost
+    #[arg(long, value_name = "HOST")]
+    adopt_host: Vec<String>,
 }
 
 impl Compact {
     pub(crate) fn run(self, store: Option<&Path>, terminal: &mut Terminal) -> Result<(), Failure> {
         let lake = store::open(store)?;
         let bar = progress::things("adopting", 0);
-        let flushed = lake.adopt(&mut |done, of| {
+        let flushed = lake.adopt_hosts(&self.adopt_host, &mut |done, of| {
             bar.set_length(of);
             bar.set_position(done);
         });

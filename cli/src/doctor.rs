@@ -1,11 +1,11 @@
 //! `runlake doctor`: which lake, why, and how it is.
 
-use std::{io::Write as _, path::Path};
+use std::{collections::BTreeSet, io::Write as _, path::Path};
 
 use clap::Args;
-use runlake_engine::{Health, Lake, Snapshot, store::Resolution};
+use runlake_engine::{Health, Lake, SilentWriter, Snapshot, store::Resolution};
 
-use crate::{failure::Failure, number, store, terminal::Terminal, text};
+use crate::{age, failure::Failure, number, store, terminal::Terminal, text};
 
 /// Say which lake is meant, why, and how it is
 #[derive(Debug, Args)]
@@ -72,8 +72,8 @@ fn findings(
         ("hard links", vec![works(health.hard_links).to_owned()]),
         ("alive", or_none(health.alive.clone())),
     ];
-    if !health.elsewhere.is_empty() {
-        findings.push(("elsewhere", health.elsewhere.clone()));
+    if !health.silent.is_empty() {
+        findings.push(("silent", health.silent.iter().map(silent).collect()));
     }
     findings.push((
         "left behind",
@@ -124,6 +124,12 @@ fn logs(filesystem: &str, shared_mappings: bool) -> String {
     format!("written through shared mappings: {worth}")
 }
 
+/// A writer on another host of which nothing is heard.
+fn silent(writer: &SilentWriter) -> String {
+    let seen = age::ago(writer.last_seen_us, age::now());
+    format!("{}, process {}: last seen {seen}", writer.host, writer.pid)
+}
+
 fn or_none(lines: Vec<String>) -> Vec<String> {
     if lines.is_empty() { vec!["none".to_owned()] } else { lines }
 }
@@ -166,6 +172,11 @@ fn advice(
     }
     if health.dead > 0 {
         advice.push(format!("take in what dead writers left: {}", command("compact")));
+    }
+    let hosts: BTreeSet<&str> = health.silent.iter().map(|writer| &*writer.host).collect();
+    for host in hosts {
+        let adopt = command(&format!("compact --adopt-host {}", text::shell(host)));
+        advice.push(format!("if {host} is gone for good, take in what its writers left: {adopt}"));
     }
     if !health.quarantined.is_empty() {
         advice.push(format!("look at {}", found.path.join("quarantine").display()));

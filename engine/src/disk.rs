@@ -94,6 +94,12 @@ pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
     create(path)?.write_all(bytes).map_err(|e| Error::io("write", path, e))
 }
 
+/// Writes `bytes` over the beginning of a file that is there. Other hosts see them soon after; not durable.
+pub(crate) fn write_over(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open", path, e))?;
+    file.write_all(bytes).map_err(|e| Error::io("write", path, e))
+}
+
 /// Opens a file whose bytes do not matter, creating it where it is missing: something to lock. One that another user
 /// created need only be readable.
 pub(crate) fn open_to_lock(path: &Path) -> Result<File> {

@@ -17,11 +17,12 @@ use crate::{
     disk,
     log::{
         self, LogFile,
-        owner::{self, Liveness, Locked},
+        header::Mode,
+        owner::{self, Liveness, Locked, Lookout},
         reader::LogReader,
         writer::Writer,
     },
-    os::{Hold, Host},
+    os::{self, Hold, Host, Now},
     segment::{self, NewSegment},
     tail,
 };
@@ -277,11 +278,11 @@ pub(crate) struct Orphans {
     pub(crate) bytes: u64,
 }
 
-/// Counts the logs of dead writers.
-pub(crate) fn orphans(root: &Path, host: &Host) -> Result<Orphans> {
+/// Counts the logs that nobody will go on with.
+pub(crate) fn orphans(root: &Path, lookout: &Lookout) -> Result<Orphans> {
     let mut orphans = Orphans::default();
     for (_, folder) in writers(root)? {
-        if owner::liveness(&folder, host)? == Liveness::Dead {
+        if is_orphan(&folder, lookout, &[])? {
             orphans.writers += 1;
             for name in disk::list(&folder)?.iter().filter(|name| log::file_number(name).is_some())
             {
@@ -292,6 +293,35 @@ pub(crate) fn orphans(root: &Path, host: &Host) -> Result<Orphans> {
     Ok(orphans)
 }
 
+/// Whether the log of a writer may be taken in: nobody goes on with it, or if somebody does, no row is lost. `gone` are
+/// hosts of which the user knows that they are.
+fn is_orphan(folder: &Path, lookout: &Lookout, gone: &[String]) -> Result<bool> {
+    let is_gone =
+        || owner::read(folder).is_some_and(|owner| gone.contains(&owner.host.name));
+    Ok(match lookout.liveness(folder, Now::read())? {
+        Liveness::Alive => false,
+        Liveness::Silent | Liveness::Lost => is_gone(),
+        // A writer that maps its log cannot be told from another host that the log was taken from it.
+        Liveness::Expired => is_gone() || !is_mapped(folder)?,
+        Liveness::Dead => true,
+    })
+}
+
+/// Whether a log file of the folder is written through a mapping.
+fn is_mapped(folder: &Path) -> Result<bool> {
+    for name in disk::list(folder)?.iter().filter(|name| log::file_number(name).is_some()) {
+        let is_written = match LogReader::open(&folder.join(name)) {
+            Ok(reader) => reader.is_none_or(|reader| reader.header().mode == Mode::Written),
+            // Whoever writes it may know better.
+            Err(_unreadable) => false,
+        };
+        if !is_written {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The folders of writers.
 pub(crate) fn writers(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let logs = root.join("log");
@@ -299,15 +329,16 @@ pub(crate) fn writers(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(names.map(|name| (name.clone(), logs.join(name))).collect())
 }
 
-/// Flushes the logs of dead writers, many in one commit, and removes their folders. `watch` is told after each commit
-/// how many writers are done, of how many.
+/// Flushes the logs of dead writers, many in one commit, and removes their folders. Hosts that are `gone` have no other
+/// writers. `watch` is told after each commit how many writers are done, of how many.
 pub(crate) fn adopt(
     tables: &Tables,
-    host: &Host,
-    now_us: i64,
+    lookout: &Lookout,
+    gone: &[String],
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<Flushed> {
     let _turn = tables.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let now_us = os::now_us();
     let mut flushed = Flushed::default();
     remove_half_made(&tables.root, now_us)?;
     let all = writers(&tables.root)?;
@@ -321,7 +352,9 @@ pub(crate) fn adopt(
             && let Some((id, folder)) = waiting.next()
         {
             looked_at += 1;
-            if let Some(orphan) = hold(id, folder, host)? {
+            if is_orphan(&folder, lookout, gone)?
+                && let Some(orphan) = hold(id, folder)?
+            {
                 bytes += orphan.bytes;
                 held.push(orphan);
             }
@@ -329,7 +362,7 @@ pub(crate) fn adopt(
         if held.is_empty() {
             return Ok(flushed);
         }
-        let (points, adopted) = adopt_held(tables, host, now_us, &held)?;
+        let (points, adopted) = adopt_held(tables, lookout.host(), now_us, &held)?;
         flushed.points += points;
         flushed.adopted += adopted;
         watch(looked_at, total);
@@ -354,10 +387,7 @@ fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
     Ok(())
 }
 
-fn hold(id: String, folder: PathBuf, host: &Host) -> Result<Option<Orphan>> {
-    if owner::liveness(&folder, host)? != Liveness::Dead {
-        return Ok(None);
-    }
+fn hold(id: String, folder: PathBuf) -> Result<Option<Orphan>> {
     let lock = match owner::lock(&folder, Hold::Exclusive)? {
         Locked::Held(lock) => lock,
         Locked::Busy => return Ok(None),
@@ -553,7 +583,7 @@ mod tests {
             turn: Mutex::default(),
             at_once,
         };
-        let flushed = adopt(&tables, &host, 1, &mut |_, _| {}).unwrap();
+        let flushed = adopt(&tables, &Lookout::new(host), &[], &mut |_, _| {}).unwrap();
         assert_eq!((flushed.points, flushed.adopted), (each.iter().sum::<i64>() as u64, 1));
         assert!(!folder.exists());
         let table = tables.points.load().unwrap();

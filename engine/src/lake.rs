@@ -21,13 +21,13 @@ use crate::{
     log::{
         self, LastStep,
         frame::Frame,
-        owner::{self, Liveness},
+        owner::{self, Liveness, Lookout},
         reader::LogReader,
         run_key,
         writer::{NotKept, Writer},
     },
     names::{Names, RunName},
-    os::{self, Host},
+    os::{self, Host, Now},
     process::PerProcess,
     run::WeakRun,
     segment,
@@ -52,6 +52,10 @@ pub struct LakeOptions {
     pub spill_bytes: u64,
     /// Return an error for a row that could not be kept, instead of counting it. Default off.
     pub strict: bool,
+    /// The name of this host and of its boot, where not those of the system are meant: what one host thinks of another
+    /// can be tried on one.
+    #[doc(hidden)]
+    pub host: Option<(String, String)>,
 }
 
 impl Default for LakeOptions {
@@ -63,6 +67,7 @@ impl Default for LakeOptions {
             flush_after_ms: 600_000,
             spill_bytes: 64 << 20,
             strict: false,
+            host: None,
         }
     }
 }
@@ -80,11 +85,15 @@ impl LakeOptions {
             None if self.create => features::create(&root, os::now_us())?,
             None => return Err(Error::NoLake { path: root, looked: Vec::new() }),
         };
+        let host = match &self.host {
+            Some((name, boot_id)) => Host::called(name.clone(), boot_id.clone()),
+            None => Host::this(),
+        };
         Ok(Lake(Arc::new(Core {
             root,
             features,
             options: self,
-            host: Host::this(),
+            host,
             names: Names::default(),
             processes: PerProcess::default(),
             runs: boxcar::Vec::new(),
@@ -147,14 +156,26 @@ pub struct Health {
     pub locks: bool,
     /// Writers that live, each as "host, process id".
     pub alive: Vec<String>,
-    /// Writers on other hosts, of which nothing can be said from here.
-    pub elsewhere: Vec<String>,
+    /// Writers on other hosts that do not show that they live.
+    pub silent: Vec<SilentWriter>,
     /// Writers that are dead while their logs wait to be taken in.
     pub dead: u64,
     /// The bytes of those logs.
     pub dead_bytes: u64,
     /// Files that failed a check and were put aside.
     pub quarantined: Vec<String>,
+}
+
+/// A writer on another host that does not show that it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SilentWriter {
+    /// The name of its host.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
+    /// When it last showed that it lives, by its own clock: microseconds since 1970 (UTC).
+    pub last_seen_us: i64,
 }
 
 impl Lake {
@@ -229,8 +250,21 @@ impl Lake {
 
     /// Takes in the logs of dead writers: flushes them, many in one commit, and removes their folders. `watch` is told
     /// now and then how many writers were looked at, of how many.
+    ///
+    /// A writer on this host is dead when its lock is free. One on another host may live although nothing is heard of it:
+    /// see [`Lake::adopt_hosts`].
     pub fn adopt(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
-        self.0.adopt(watch)
+        self.0.adopt(&[], watch)
+    }
+
+    /// As [`Lake::adopt`], and takes in also the logs of writers on these hosts, which the caller knows to be gone for good:
+    /// rows that a writer there logs after this may be lost. A writer that still shows that it lives is left alone.
+    pub fn adopt_hosts(
+        &self,
+        gone: &[String],
+        watch: &mut dyn FnMut(u64, u64),
+    ) -> Result<Flushed> {
+        self.0.adopt(gone, watch)
     }
 
     /// Merges segments until few are left, and removes files that nobody needs any more: those that merges replaced an
@@ -296,17 +330,19 @@ impl Lake {
             os::free_bytes(&core.root).map_err(|error| Error::io("look at", &core.root, error))?;
         let filesystem =
             os::filesystem(&core.root).map_err(|error| Error::io("look at", &core.root, error))?;
-        let (mut alive, mut elsewhere) = (Vec::new(), Vec::new());
+        let (mut alive, mut silent) = (Vec::new(), Vec::new());
         for (_, folder) in flush::writers(&core.root)? {
-            let list = match owner::liveness(&folder, &core.host)? {
-                Liveness::Alive => &mut alive,
-                Liveness::Elsewhere => &mut elsewhere,
-                Liveness::Dead => continue,
-            };
-            list.extend(
-                owner::read(&folder)
-                    .map(|owner| format!("{}, process {}", owner.host.name, owner.pid)),
-            );
+            let liveness = core.process().lookout.liveness(&folder, Now::read())?;
+            let Some(owner) = owner::read(&folder) else { continue };
+            match liveness {
+                Liveness::Alive => alive.push(format!("{}, process {}", owner.host.name, owner.pid)),
+                Liveness::Silent | Liveness::Lost | Liveness::Expired => silent.push(SilentWriter {
+                    last_seen_us: owner.last_seen_us(&folder),
+                    host: owner.host.name,
+                    pid: owner.pid,
+                }),
+                Liveness::Dead => {}
+            }
         }
         let orphans = core.orphans()?;
         Ok(Health {
@@ -316,7 +352,7 @@ impl Lake {
             shared_mappings: features::shares_mappings(filesystem),
             locks: core.features.probe.locks,
             alive,
-            elsewhere,
+            silent,
             dead: orphans.writers,
             dead_bytes: orphans.bytes,
             quarantined: disk::list(&core.root.join("quarantine"))?,
@@ -345,6 +381,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 struct Process {
     tables: Tables,
+    lookout: Lookout,
     tails: Mutex<TailCache>,
     /// Facts of segments, which never change, by the segment's path.
     facts: Mutex<FxHashMap<PathBuf, Arc<Vec<Fact>>>>,
@@ -369,6 +406,7 @@ impl Core {
                 turn: Mutex::new(()),
                 at_once: AtOnce::USUAL,
             },
+            lookout: Lookout::new(self.host.clone()),
             tails: Mutex::default(),
             facts: Mutex::default(),
             writer: ArcSwapOption::empty(),
@@ -399,7 +437,8 @@ impl Core {
             return Ok(writer);
         }
         self.check_writable()?;
-        let writer = Writer::create(&self.root, self.options.spill_bytes, os::now_us())?;
+        let spill_bytes = self.options.spill_bytes;
+        let writer = Writer::create(&self.root, self.host.clone(), spill_bytes, os::now_us())?;
         let background = Arc::new(Background::start(self, &writer)?);
         let before = process.writer.swap(Some(Arc::clone(&writer)));
         let ended = lock(&process.background).replace(background);
@@ -459,12 +498,17 @@ impl Core {
     }
 
     pub(crate) fn orphans(&self) -> Result<Orphans> {
-        flush::orphans(&self.root, &self.host)
+        flush::orphans(&self.root, &self.process().lookout)
     }
 
-    pub(crate) fn adopt(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
+    pub(crate) fn adopt(
+        &self,
+        gone: &[String],
+        watch: &mut dyn FnMut(u64, u64),
+    ) -> Result<Flushed> {
         self.check_writable()?;
-        flush::adopt(&self.process().tables, &self.host, os::now_us(), watch)
+        let Process { tables, lookout, .. } = self.process();
+        flush::adopt(tables, lookout, gone, watch)
     }
 
     /// The tables of which a writer merges segments now.
@@ -510,7 +554,7 @@ impl Core {
     /// Whether the writer with this id lives.
     pub(crate) fn liveness(&self, writer: &str) -> Liveness {
         let folder = self.root.join("log").join(writer);
-        owner::liveness(&folder, &self.host).unwrap_or(Liveness::Elsewhere)
+        self.process().lookout.liveness(&folder, Now::read()).unwrap_or(Liveness::Silent)
     }
 
     /// The highest step that a run has reached, from log headers and side indexes. What cannot be read counts as

@@ -63,7 +63,7 @@ pub use filter::Filter;
 #[cfg(not(proof))]
 pub use flush::Flushed;
 #[cfg(not(proof))]
-pub use lake::{Health, Lake, LakeMetrics, LakeOptions};
+pub use lake::{Health, Lake, LakeMetrics, LakeOptions, SilentWriter};
 pub use names::{LabelsId, MetricId};
 pub use points::{Points, Series, SeriesIndex, SeriesKey, SortedPoints, UNKNOWN_TIME};
 #[cfg(not(proof))]

@@ -20,6 +20,7 @@ mod explored;
 mod file;
 pub(crate) mod frame;
 pub(crate) mod header;
+pub(crate) mod heartbeat;
 mod memory;
 pub(crate) mod owner;
 #[cfg(all(test, proof))]

@@ -16,7 +16,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation},
+    time::ClockId,
+};
 
 /// Microseconds since 1970 (UTC).
 pub(crate) fn now_us() -> i64 {
@@ -26,6 +29,27 @@ pub(crate) fn now_us() -> i64 {
     }
 }
 
+/// One moment, by two clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// See [`now_us`].
+    pub(crate) wall_us: i64,
+    /// Microseconds on a clock of this boot that nobody sets. It stands still while the machine sleeps.
+    pub(crate) steady_us: i64,
+}
+
+impl Now {
+    /// This moment.
+    pub(crate) fn read() -> Self {
+        Self { wall_us: now_us(), steady_us: clock_us(ClockId::Monotonic) }
+    }
+}
+
+fn clock_us(clock: ClockId) -> i64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000)
+}
+
 /// What tells one host, and one start of it, from another.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Host {
@@ -33,6 +57,9 @@ pub(crate) struct Host {
     pub(crate) name: String,
     /// The kernel's id of this boot; the same in all containers of one kernel.
     pub(crate) boot_id: String,
+    /// When it was booted, by its own clock: microseconds since 1970 (UTC). Only known of the host that we are on.
+    #[serde(skip)]
+    pub(crate) booted_us: i64,
 }
 
 impl Host {
@@ -40,10 +67,14 @@ impl Host {
     pub(crate) fn this() -> Self {
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self {
-            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            boot_id: boot_id.trim().to_owned(),
-        }
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self::called(name, boot_id.trim().to_owned())
+    }
+
+    /// This host under another name and boot.
+    pub(crate) fn called(name: String, boot_id: String) -> Self {
+        let booted_us = now_us().saturating_sub(clock_us(ClockId::Boottime));
+        Self { name, boot_id, booted_us }
     }
 }
 

@@ -20,7 +20,7 @@ pub enum State {
     Killed,
     /// Its process ended without a word.
     Crashed,
-    /// Its process cannot be seen from this host.
+    /// Its process is on another host and has not shown for a while that it lives.
     Unknown,
 }
 
@@ -254,7 +254,7 @@ fn count(fact: &Fact) -> u64 {
 }
 
 /// What became of a run, given the last word of each of its writers: it runs while one that said so lives; else the
-/// newest word counts, and a writer that is gone while it said "running" has crashed.
+/// newest word counts. Where that is "running", it has crashed, unless a writer that said so may still live.
 fn state(words: &[(&Fact, Value)], liveness: impl Fn(&str) -> Liveness) -> (State, Option<i64>) {
     let running = |word: &Value| word.as_str() == Some(State::Running.as_str());
     let open: Vec<Liveness> = words
@@ -272,8 +272,7 @@ fn state(words: &[(&Fact, Value)], liveness: impl Fn(&str) -> Liveness) -> (Stat
         let state = word.as_str().and_then(|word| word.parse().ok()).unwrap_or(State::Unknown);
         return (state, Some(fact.hlc));
     }
-    let state =
-        if liveness(&fact.key) == Liveness::Elsewhere { State::Unknown } else { State::Crashed };
+    let state = if open.contains(&Liveness::Silent) { State::Unknown } else { State::Crashed };
     (state, None)
 }
 

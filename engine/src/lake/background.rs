@@ -11,7 +11,10 @@ use crate::{
     Error, Result,
     catalog::Table,
     compaction::{self, World},
-    log::writer::Writer,
+    log::{
+        heartbeat::{self, Beat},
+        writer::Writer,
+    },
     os,
 };
 
@@ -148,13 +151,22 @@ impl Drop for Background {
 )]
 fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
     let mut last = Instant::now();
+    // The first one came with the folder.
+    let (mut beat, mut count) = (last, 0);
     // What the last sync failed with: said once, however often it fails.
     let mut failed = None;
     loop {
         let goes_on =
             bell.wait(TEND_EVERY.min(every), |asked| asked.syncs_wanted > asked.syncs_done);
         let asked = bell.lock().syncs_wanted;
-        writer.tend(os::now_us());
+        let now_us = os::now_us();
+        writer.tend(now_us);
+        if beat.elapsed() >= heartbeat::EVERY {
+            (beat, count) = (Instant::now(), count + 1);
+            if let Err(error) = (Beat { count, time_us: now_us }).show(&writer.folder) {
+                tracing::warn!(%error, "other hosts do not see that this writer lives");
+            }
+        }
         let due = bell.lock().syncs_done < asked;
         if due || last.elapsed() >= every || !goes_on {
             last = Instant::now();
@@ -205,7 +217,7 @@ fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
             look_for_orphans = started.elapsed() + ADOPT_EVERY;
             let adopted = core.orphans().and_then(|orphans| {
                 if orphans.writers >= ADOPT_WRITERS || orphans.bytes >= ADOPT_BYTES {
-                    core.adopt(&mut |_, _| {})?;
+                    core.adopt(&[], &mut |_, _| {})?;
                 }
                 Ok(())
             });

@@ -153,9 +153,13 @@ impl std::fmt::Debug for Cursor {
 
 impl Writer {
     /// Creates a folder for this process in the lake and its first log file.
-    pub(crate) fn create(lake: &Path, spill_bytes: u64, now_us: i64) -> Result<Arc<Self>> {
+    pub(crate) fn create(
+        lake: &Path,
+        host: Host,
+        spill_bytes: u64,
+        now_us: i64,
+    ) -> Result<Arc<Self>> {
         static KEYS: AtomicI64 = AtomicI64::new(1);
-        let host = Host::this();
         let id = uuid::Uuid::now_v7();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let owner = Owner {

@@ -15,6 +15,7 @@
 )]
 
 mod compaction;
+mod hosts;
 mod kills;
 mod log;
 mod logging;
