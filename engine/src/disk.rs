@@ -51,6 +51,21 @@ pub(crate) fn place(staged: &Path, path: &Path) -> Result<()> {
     if folder_of(staged) == folder_of(path) { Ok(()) } else { sync_dir(folder_of(staged)) }
 }
 
+/// As [`place`], also from another filesystem. Of a file that is moved twice at once, one move may fail.
+pub(crate) fn carry(from: &Path, path: &Path) -> Result<()> {
+    match place(from, path) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => {}
+        placed => return placed,
+    }
+    let copy = folder_of(path).join(format!(".{}.tmp", Uuid::new_v4().simple()));
+    let failed = |e| Error::io("copy", from, e);
+    fs::copy(from, &copy).map_err(failed)?;
+    sync(&open(&copy)?, &copy)?;
+    place(&copy, path)?;
+    remove_if_there(from)?;
+    Ok(())
+}
+
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| Error::io("read", path, e))

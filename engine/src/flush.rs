@@ -22,7 +22,7 @@ use crate::{
         reader::LogReader,
         writer::Writer,
     },
-    os::{self, Hold, Host, Now},
+    os::{self, Hold, Host, Lock, Now},
     segment::{self, NewSegment},
     tail,
 };
@@ -263,10 +263,12 @@ fn open(file: &Arc<LogFile>) -> Result<LogReader> {
 struct Orphan {
     id: String,
     folder: PathBuf,
-    /// Its log files, oldest first.
-    numbers: Vec<u64>,
+    /// Where its log files are; nowhere that could be reached, if the user says that its host is gone.
+    logs: Option<PathBuf>,
+    /// Its log files by number, oldest first.
+    files: Vec<(u64, PathBuf)>,
     bytes: u64,
-    _lock: crate::os::Lock,
+    _lock: Option<Lock>,
 }
 
 /// What logs of dead writers there are, without a look into them.
@@ -284,9 +286,8 @@ pub(crate) fn orphans(root: &Path, lookout: &Lookout) -> Result<Orphans> {
     for (_, folder) in writers(root)? {
         if is_orphan(&folder, lookout, &[])? {
             orphans.writers += 1;
-            for name in disk::list(&folder)?.iter().filter(|name| log::file_number(name).is_some())
-            {
-                orphans.bytes += disk::size(&folder.join(name)).unwrap_or(0);
+            for (_, path) in owner::log_files(&folder, lookout.host())? {
+                orphans.bytes += disk::size(&path).unwrap_or(0);
             }
         }
     }
@@ -298,19 +299,24 @@ pub(crate) fn orphans(root: &Path, lookout: &Lookout) -> Result<Orphans> {
 fn is_orphan(folder: &Path, lookout: &Lookout, gone: &[String]) -> Result<bool> {
     let is_gone =
         || owner::read(folder).is_some_and(|owner| gone.contains(&owner.host.name));
-    Ok(match lookout.liveness(folder, Now::read())? {
+    let liveness = lookout.liveness(folder, Now::read())?;
+    if lookout.logs(folder).is_none() {
+        // Its log is on a disk that is not here. To forget it takes a word that it is gone.
+        return Ok(liveness != Liveness::Alive && is_gone());
+    }
+    Ok(match liveness {
         Liveness::Alive => false,
         Liveness::Silent | Liveness::Lost => is_gone(),
         // A writer that maps its log cannot be told from another host that the log was taken from it.
-        Liveness::Expired => is_gone() || !is_mapped(folder)?,
+        Liveness::Expired => is_gone() || !is_mapped(folder, lookout.host())?,
         Liveness::Dead => true,
     })
 }
 
-/// Whether a log file of the folder is written through a mapping.
-fn is_mapped(folder: &Path) -> Result<bool> {
-    for name in disk::list(folder)?.iter().filter(|name| log::file_number(name).is_some()) {
-        let is_written = match LogReader::open(&folder.join(name)) {
+/// Whether a log file of a writer is written through a mapping.
+fn is_mapped(folder: &Path, host: &Host) -> Result<bool> {
+    for (_, path) in owner::log_files(folder, host)? {
+        let is_written = match LogReader::open(&path) {
             Ok(reader) => reader.is_none_or(|reader| reader.header().mode == Mode::Written),
             // Whoever writes it may know better.
             Err(_unreadable) => false,
@@ -353,7 +359,7 @@ pub(crate) fn adopt(
         {
             looked_at += 1;
             if is_orphan(&folder, lookout, gone)?
-                && let Some(orphan) = hold(id, folder)?
+                && let Some(orphan) = hold(id, folder, lookout)?
             {
                 bytes += orphan.bytes;
                 held.push(orphan);
@@ -387,8 +393,11 @@ fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
     Ok(())
 }
 
-fn hold(id: String, folder: PathBuf) -> Result<Option<Orphan>> {
-    let lock = match owner::lock(&folder, Hold::Exclusive)? {
+fn hold(id: String, folder: PathBuf, lookout: &Lookout) -> Result<Option<Orphan>> {
+    let Some(logs) = lookout.logs(&folder) else {
+        return Ok(Some(Orphan { id, folder, logs: None, files: Vec::new(), bytes: 0, _lock: None }));
+    };
+    let lock = match owner::lock(&logs, Hold::Exclusive)? {
         Locked::Held(lock) => lock,
         Locked::Busy => return Ok(None),
         Locked::Gone => {
@@ -397,14 +406,9 @@ fn hold(id: String, folder: PathBuf) -> Result<Option<Orphan>> {
             return Ok(None);
         }
     };
-    let mut numbers: Vec<u64> =
-        disk::list(&folder)?.iter().filter_map(|name| log::file_number(name)).collect();
-    numbers.sort_unstable();
-    let bytes = numbers
-        .iter()
-        .map(|&number| disk::size(&folder.join(log::file_name(number))).unwrap_or(0))
-        .sum();
-    Ok(Some(Orphan { id, folder, numbers, bytes, _lock: lock }))
+    let files = owner::log_files(&folder, lookout.host())?;
+    let bytes = files.iter().map(|(_, path)| disk::size(path).unwrap_or(0)).sum();
+    Ok(Some(Orphan { id, folder, logs: Some(logs), files, bytes, _lock: Some(lock) }))
 }
 
 fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Result<(u64, u64)> {
@@ -413,8 +417,7 @@ fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Res
     let mut taken = Vec::new();
     let mut points = 0;
     for orphan in held {
-        for &number in &orphan.numbers {
-            let path = orphan.folder.join(log::file_name(number));
+        for (number, path) in orphan.files.iter().cloned() {
             let done = Done::of(&points_table, &facts_table, &orphan.id, number);
             let mut whole = true;
             if !(done.points && done.facts) {
@@ -438,8 +441,12 @@ fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Res
         Some(more) => points += more,
         None => return Ok((points, 0)),
     }
-    for orphan in held {
-        owner::remove(&orphan.folder)?;
+    for Orphan { folder, logs, .. } in held {
+        // The lake's first: what is left of a folder elsewhere is nothing that anybody would miss.
+        owner::remove(folder)?;
+        if let Some(logs) = logs.as_ref().filter(|logs| *logs != folder) {
+            owner::remove(logs)?;
+        }
     }
     Ok((points, held.len() as u64))
 }
@@ -497,7 +504,7 @@ fn quarantine(root: &Path, writer: &str, path: &Path) -> Result<()> {
     disk::create_dirs(&folder)?;
     let name =
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    disk::place(path, &folder.join(format!("{writer}-{name}")))
+    disk::carry(path, &folder.join(format!("{writer}-{name}")))
 }
 
 #[cfg(test)]
@@ -570,9 +577,9 @@ mod tests {
             pid: 0,
             created_us: 0,
             version: String::new(),
+            logs: None,
         };
-        let (folder, lock) = owner::create(&root.path().join("log"), &owner).unwrap();
-        drop(lock);
+        let folder = owner::create(root.path(), &owner).unwrap().folder;
         let each = [1, 2, 3].map(|number| fill(&folder, id, number, &host));
         let at_once =
             AtOnce { read_bytes: 100_000, points: 20_000, fact_bytes: 1000, log_bytes: 4 << 20 };
@@ -598,5 +605,36 @@ mod tests {
         // In the order of logging, also from segment to segment.
         let logged = (0..).zip(each).flat_map(|(file, steps)| (0..steps).map(move |it| file << 32 | it));
         assert!(steps.into_iter().eq(logged), "every row once, in order");
+    }
+
+    #[test]
+    fn silence_alone_makes_no_orphan_of_a_log_that_another_host_maps() {
+        let root = tempfile::tempdir().unwrap();
+        let other = Host::called("other".to_owned(), "another boot".to_owned());
+        let id = uuid::Uuid::now_v7();
+        let owner = Owner {
+            writer: id.to_string(),
+            host: other.clone(),
+            pid: 0,
+            created_us: os::now_us(),
+            version: String::new(),
+            logs: None,
+        };
+        let folder = owner::create(root.path(), &owner).unwrap().folder;
+        let lookout = Lookout::new(Host::this());
+        let is_orphan = |gone: &[String]| is_orphan(&folder, &lookout, gone).unwrap();
+        let named = |name: &str| [name.to_owned()];
+        assert!(!is_orphan(&named("other")), "it was there a moment ago");
+        // We have watched it for longer than its lease.
+        let now = Now::read();
+        let lookout = Lookout::new(Host::this());
+        let long_ago = Now { steady_us: now.steady_us - 601 * 1_000_000, ..now };
+        assert_eq!(lookout.liveness(&folder, long_ago).unwrap(), Liveness::Alive);
+        assert_eq!(lookout.liveness(&folder, now).unwrap(), Liveness::Expired);
+        let is_orphan = |gone: &[String]| super::is_orphan(&folder, &lookout, gone).unwrap();
+        assert!(is_orphan(&[]), "there is nothing that could be mapped");
+        fill(&folder, id, 1, &other);
+        assert!(!is_orphan(&[]) && !is_orphan(&named("node3")));
+        assert!(is_orphan(&named("other")));
     }
 }

@@ -52,6 +52,9 @@ pub struct LakeOptions {
     pub spill_bytes: u64,
     /// Return an error for a row that could not be kept, instead of counting it. Default off.
     pub strict: bool,
+    /// Keep log files in a folder on a disk of this host, or in its memory, while the lake is elsewhere: rows are safe
+    /// there from a kill, and other hosts see them once they are flushed. Default: in the lake.
+    pub log_dir: Option<PathBuf>,
     /// The name of this host and of its boot, where not those of the system are meant: what one host thinks of another
     /// can be tried on one.
     #[doc(hidden)]
@@ -67,6 +70,7 @@ impl Default for LakeOptions {
             flush_after_ms: 600_000,
             spill_bytes: 64 << 20,
             strict: false,
+            log_dir: None,
             host: None,
         }
     }
@@ -77,9 +81,12 @@ impl LakeOptions {
     ///
     /// # Errors
     /// [`Error::NoLake`] where there is none and `create` is off, [`Error::Unsupported`] for a lake of a later format.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<Lake> {
-        let path = path.as_ref();
-        let root = std::path::absolute(path).map_err(|error| Error::io("resolve", path, error))?;
+    pub fn open(mut self, path: impl AsRef<Path>) -> Result<Lake> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|error| Error::io("resolve", path, error))
+        };
+        let root = absolute(path.as_ref())?;
+        self.log_dir = self.log_dir.as_deref().map(absolute).transpose()?;
         let features = match features::read(&root)? {
             Some(features) => features,
             None if self.create => features::create(&root, os::now_us())?,
@@ -438,7 +445,9 @@ impl Core {
         }
         self.check_writable()?;
         let spill_bytes = self.options.spill_bytes;
-        let writer = Writer::create(&self.root, self.host.clone(), spill_bytes, os::now_us())?;
+        let log_dir = self.options.log_dir.as_deref();
+        let writer =
+            Writer::create(&self.root, log_dir, self.host.clone(), spill_bytes, os::now_us())?;
         let background = Arc::new(Background::start(self, &writer)?);
         let before = process.writer.swap(Some(Arc::clone(&writer)));
         let ended = lock(&process.background).replace(background);
@@ -563,9 +572,8 @@ impl Core {
         let key = run_key(project, run_id);
         let mut last: Option<i64> = None;
         for (_, folder) in flush::writers(&self.root).unwrap_or_default() {
-            for name in disk::list(&folder).unwrap_or_default() {
-                let Some(_number) = log::file_number(&name) else { continue };
-                let Ok(Some(mut reader)) = LogReader::open(&folder.join(&name)) else { continue };
+            for (_, path) in owner::log_files(&folder, &self.host).unwrap_or_default() {
+                let Ok(Some(mut reader)) = LogReader::open(&path) else { continue };
                 match reader.last_step(key) {
                     Ok(LastStep::Reached(step)) => last = last.max(Some(step)),
                     Ok(LastStep::None) | Err(_) => {}

@@ -9,7 +9,7 @@ use crate::{
     catalog::{Table, TableVersion},
     disk,
     log::{
-        self,
+        self, owner,
         reader::{LogReader, Tails},
     },
     os::Host,
@@ -132,11 +132,10 @@ impl TailCache {
         for writer in disk::list(logs)?.into_iter().filter(|name| !name.starts_with('.')) {
             let folder = logs.join(&writer);
             let writer: Arc<str> = writer.into();
-            for name in disk::list(&folder)? {
-                let Some(number) = log::file_number(&name) else { continue };
+            for (number, path) in owner::log_files(&folder, host)? {
                 let key = (Arc::clone(&writer), number);
                 if let Entry::Vacant(place) = self.0.entry(key.clone()) {
-                    match LogReader::open(&folder.join(name)) {
+                    match LogReader::open(&path) {
                         Ok(Some(reader)) => drop(place.insert(FileTail::new(reader, host))),
                         // Flushed and removed since it was listed; the catalog, which is loaded later, has it.
                         Ok(None) => {}

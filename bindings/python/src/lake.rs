@@ -72,6 +72,8 @@ impl Written {
         let mut options = LakeOptions::default();
         options.create = true;
         options.strict = strict;
+        options.log_dir =
+            env::var_os("RUNLAKE_LOG_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
         // Opening reads one small file. It tells whether the lake that we know is still the one that stands there.
         let lake = py.detach(|| options.open(path)).map_err(|error| from_engine(&error))?;
         let process = process::id();

@@ -8,7 +8,10 @@
 //! than clocks deserve.
 #![deny(clippy::indexing_slicing)]
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -61,7 +64,7 @@ impl Beat {
 
 /// What was seen of the heartbeats of writers on other hosts.
 #[derive(Debug, Default)]
-pub(crate) struct Heartbeats(FxHashMap<String, Seen>);
+pub(crate) struct Heartbeats(FxHashMap<PathBuf, Seen>);
 
 #[derive(Debug)]
 struct Seen {
@@ -73,12 +76,12 @@ struct Seen {
 }
 
 impl Heartbeats {
-    /// What the last heartbeat of a writer says of it now.
-    pub(crate) fn look(&mut self, writer: &str, beat: Option<Beat>, now: Now) -> Liveness {
+    /// What the last heartbeat in the folder of a writer says of it now.
+    pub(crate) fn look(&mut self, folder: &Path, beat: Option<Beat>, now: Now) -> Liveness {
         let fresh = |first| Seen { beat, since_us: now.steady_us, first };
         let seen =
-            self.0.entry(writer.to_owned()).or_insert_with(|| fresh(by_clocks(beat, now.wall_us)));
-        if seen.beat != beat {
+            self.0.entry(folder.to_owned()).or_insert_with(|| fresh(by_clocks(beat, now.wall_us)));
+        if beat.is_some() && seen.beat != beat {
             *seen = fresh(Liveness::Alive);
         }
         let watched = match now.steady_us.saturating_sub(seen.since_us) {
@@ -116,15 +119,15 @@ mod tests {
     #[test]
     fn a_writer_elsewhere_is_silent_after_three_heartbeats_and_expired_after_ten_minutes() {
         let mut beats = Heartbeats::default();
-        assert_eq!(beats.look("w", beat(1, 0), at(1)), Liveness::Alive);
-        assert_eq!(beats.look("w", beat(1, 0), at(30)), Liveness::Alive);
-        assert_eq!(beats.look("w", beat(1, 0), at(31)), Liveness::Silent);
-        assert_eq!(beats.look("w", beat(1, 0), at(600)), Liveness::Silent);
-        assert_eq!(beats.look("w", beat(1, 0), at(601)), Liveness::Expired);
+        assert_eq!(beats.look(Path::new("w"), beat(1, 0), at(1)), Liveness::Alive);
+        assert_eq!(beats.look(Path::new("w"), beat(1, 0), at(30)), Liveness::Alive);
+        assert_eq!(beats.look(Path::new("w"), beat(1, 0), at(31)), Liveness::Silent);
+        assert_eq!(beats.look(Path::new("w"), beat(1, 0), at(600)), Liveness::Silent);
+        assert_eq!(beats.look(Path::new("w"), beat(1, 0), at(601)), Liveness::Expired);
         // It was only stopped: the lease begins anew.
-        assert_eq!(beats.look("w", beat(2, 650), at(650)), Liveness::Alive);
-        assert_eq!(beats.look("w", beat(2, 650), at(700)), Liveness::Silent);
-        assert_eq!(beats.look("other", beat(1, 700), at(700)), Liveness::Alive);
+        assert_eq!(beats.look(Path::new("w"), beat(2, 650), at(650)), Liveness::Alive);
+        assert_eq!(beats.look(Path::new("w"), beat(2, 650), at(700)), Liveness::Silent);
+        assert_eq!(beats.look(Path::new("other"), beat(1, 700), at(700)), Liveness::Alive);
     }
 
     #[test]
@@ -139,14 +142,14 @@ mod tests {
             (4200, Liveness::Lost),
         ] {
             let mut beats = Heartbeats::default();
-            assert_eq!(beats.look("w", beat(1, -ago), at(0)), says, "{ago} s ago");
+            assert_eq!(beats.look(Path::new("w"), beat(1, -ago), at(0)), says, "{ago} s ago");
             // However wrong the clock is: a heart that beats is that of a living writer.
-            assert_eq!(beats.look("w", beat(2, -ago + 10), at(10)), Liveness::Alive);
-            assert_eq!(beats.look("w", beat(2, -ago + 10), at(40)), Liveness::Silent);
+            assert_eq!(beats.look(Path::new("w"), beat(2, -ago + 10), at(10)), Liveness::Alive);
+            assert_eq!(beats.look(Path::new("w"), beat(2, -ago + 10), at(40)), Liveness::Silent);
         }
         let mut beats = Heartbeats::default();
-        assert_eq!(beats.look("w", None, at(0)), Liveness::Silent);
-        assert_eq!(beats.look("w", None, at(600)), Liveness::Expired);
+        assert_eq!(beats.look(Path::new("w"), None, at(0)), Liveness::Silent);
+        assert_eq!(beats.look(Path::new("w"), None, at(600)), Liveness::Expired);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Lake {
     }
 
     fn writer(&self) -> Arc<Writer> {
-        Writer::create(self.folder.path(), crate::os::Host::this(), 1 << 20, 0).unwrap()
+        Writer::create(self.folder.path(), None, crate::os::Host::this(), 1 << 20, 0).unwrap()
     }
 
     /// Logs one row with this step.

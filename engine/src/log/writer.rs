@@ -23,7 +23,7 @@ use super::{
     frame::{Frame, Space},
     header::{Header, Mode, run_key},
     memory::Block,
-    owner::{self, Owner},
+    owner::{self, Home, Owner},
 };
 use crate::{
     Error, Result, disk,
@@ -41,7 +41,9 @@ const LARGEST_BLOCKS: u32 = concurrent::bound(1024, 2) as u32;
 pub(crate) struct Writer {
     /// The writer, as its folder and the watermarks name it.
     pub(crate) id: uuid::Uuid,
-    /// Its folder.
+    /// Its folder in the lake.
+    pub(crate) home: PathBuf,
+    /// The folder of its log files; the same, unless they are on a disk of this host.
     pub(crate) folder: PathBuf,
     key: u64,
     generation: u64,
@@ -155,6 +157,7 @@ impl Writer {
     /// Creates a folder for this process in the lake and its first log file.
     pub(crate) fn create(
         lake: &Path,
+        log_dir: Option<&Path>,
         host: Host,
         spill_bytes: u64,
         now_us: i64,
@@ -168,14 +171,16 @@ impl Writer {
             pid: std::process::id(),
             created_us: now_us,
             version,
+            logs: log_dir.map(|log_dir| log_dir.join(id.to_string())),
         };
-        let (folder, lock) = owner::create(&lake.join("log"), &owner)?;
+        let Home { folder: home, logs: folder, lock } = owner::create(lake, &owner)?;
         let first = LogFile::create(&folder, header(id, &host, 1, FIRST_BLOCKS, now_us))
             .map_err(|error| Error::io("create a log in", &folder, error))?;
         first.beat(now_us);
         let first = Arc::new(first);
         Ok(Arc::new(Self {
             id,
+            home,
             folder,
             // ORDERING: Relaxed, a counter.
             key: KEYS.fetch_add(1, Ordering::Relaxed).cast_unsigned(),
@@ -490,10 +495,10 @@ impl Writer {
             (files.open.clone(), std::mem::take(&mut files.unsynced_names))
         };
         if unsynced_names {
-            let synced = disk::sync_dir(&self.folder).and_then(|()| match self.folder.parent() {
-                Some(logs) => disk::sync_dir(logs),
-                None => Ok(()),
-            });
+            let elsewhere = (self.home != self.folder).then_some(&self.home);
+            let mut folders =
+                [&self.folder].into_iter().chain(elsewhere).flat_map(|it| it.ancestors().take(2));
+            let synced = folders.try_for_each(disk::sync_dir);
             if synced.is_err() {
                 self.files().unsynced_names = true;
                 return synced;
@@ -605,6 +610,7 @@ impl Writer {
             for path in paths {
                 disk::remove_if_there(&path)?;
             }
+            owner::remove(&self.home)?;
             owner::remove(&self.folder)?;
         }
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());

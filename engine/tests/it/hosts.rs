@@ -217,3 +217,158 @@ fn a_living_writer_that_a_lying_lock_calls_dead_loses_its_log_but_no_row() {
     assert!(check("killed") >= last);
     assert_eq!(state(&lake), State::Crashed);
 }
+
+/// Opens the lake on `host` with its logs in `log_dir`.
+fn open_with_logs_in(log_dir: &Path, path: &Path, host: (&str, &str)) -> Lake {
+    let mut options = LakeOptions::default();
+    (options.create, options.host) = (true, Some((host.0.to_owned(), host.1.to_owned())));
+    options.log_dir = Some(log_dir.to_owned());
+    options.open(path).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// How many points a reader on `host` sees.
+fn seen_from(path: &Path, host: (&str, &str)) -> usize {
+    let snapshot = open(path, host).snapshot().unwrap();
+    assert_eq!(snapshot.problems(), [""; 0]);
+    points(&snapshot).len()
+}
+
+#[test]
+fn logs_on_a_disk_of_the_host_are_read_and_taken_in_there_and_left_alone_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("runs.lake"), folder.path().join("disk"));
+    let lake = open_with_logs_in(&disk, &path, NODE_1);
+    let run = lake.run("p").id("r").start().unwrap();
+    let log = |steps: std::ops::Range<i64>| {
+        steps.for_each(|step| run.log_named(step, &[("loss", 0.5)]).unwrap());
+    };
+    log(0..100);
+    let writer = writers(&path).remove(0);
+    assert_eq!(names(&writer), ["BEAT", "owner.json"]);
+    let logs = disk.join(writer.file_name().unwrap());
+    assert_eq!(names(&logs), ["000001.log", "LOCK", "owner.json"]);
+    assert_eq!((seen_from(&path, NODE_1), seen_from(&path, NODE_2)), (100, 0));
+    assert_eq!(state(&open(&path, NODE_1)), State::Running);
+    lake.flush().unwrap();
+    log(100..150);
+    assert_eq!((seen_from(&path, NODE_1), seen_from(&path, NODE_2)), (150, 100));
+    assert_eq!(state(&open(&path, NODE_2)), State::Running);
+    assert_eq!(open(&path, NODE_2).health().unwrap().alive.len(), 1);
+    assert_eq!(adopt(&open(&path, NODE_1), &[]), Flushed::default(), "it lives");
+
+    drop((run, lake));
+    assert_eq!(state(&open(&path, NODE_1)), State::Crashed);
+    assert_eq!(adopt(&open(&path, NODE_2), &["node1"]), Flushed::default(), "it may live");
+    beat(&writer, 9, 60);
+    assert_eq!(state(&open(&path, NODE_2)), State::Unknown);
+    assert_eq!(adopt(&open(&path, NODE_2), &[]), Flushed::default());
+    assert_eq!(seen_from(&path, NODE_1), 150);
+    assert_eq!(adopt(&open(&path, NODE_1), &[]).adopted, 1);
+    assert_eq!((seen_from(&path, NODE_1), seen_from(&path, NODE_2)), (150, 150));
+    assert_eq!((names(&disk), writers(&path)), (Vec::new(), Vec::new()));
+    // Who logs nothing leaves nothing.
+    let lake = open_with_logs_in(&disk, &path, NODE_1);
+    let run = lake.run("p").id("resumed").start().unwrap();
+    assert_eq!(names(&disk).len(), 1);
+    lake.flush().unwrap();
+    drop((run, lake));
+    assert_eq!((names(&disk), writers(&path)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_log_that_went_away_with_its_host_is_forgotten_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, disk) = (folder.path().join("runs.lake"), folder.path().join("disk"));
+    let lake = open_with_logs_in(&disk, &path, NODE_1);
+    let run = lake.run("p").id("r").start().unwrap();
+    run.log_named(0, &[("loss", 0.5)]).unwrap();
+    lake.flush().unwrap();
+    run.log_named(1, &[("loss", 0.5)]).unwrap();
+    drop((run, lake));
+    fs::remove_dir_all(&disk).unwrap();
+    let writer = writers(&path).remove(0);
+    beat(&writer, 9, 60);
+    // Perhaps it is there in another container of this host.
+    assert_eq!(state(&open(&path, NODE_1)), State::Unknown);
+    assert_eq!(adopt(&open(&path, NODE_1), &[]), Flushed::default());
+    assert!(writer.exists());
+    assert_eq!(adopt(&open(&path, NODE_2), &["node1"]).adopted, 1);
+    assert_eq!(writers(&path), Vec::<PathBuf>::new());
+    assert_eq!(state(&open(&path, NODE_2)), State::Crashed);
+    assert_eq!(seen_from(&path, NODE_2), 1, "what was flushed");
+}
+
+#[test]
+fn a_damaged_log_on_another_filesystem_is_put_aside_in_the_lake() {
+    let folder = tempfile::tempdir().unwrap();
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: no /dev/shm");
+        return;
+    };
+    let path = folder.path().join("runs.lake");
+    let lake = open_with_logs_in(memory.path(), &path, NODE_1);
+    let run = lake.run("p").id("r").start().unwrap();
+    for step in 0..100 {
+        run.log_named(step, &[("loss", 0.5)]).unwrap();
+    }
+    drop((run, lake));
+    let logs = memory.path().join(writers(&path).remove(0).file_name().unwrap());
+    let log = File::options().write(true).open(logs.join("000001.log")).unwrap();
+    // In the last of the rows of 56 bytes.
+    let bytes = fs::read(logs.join("000001.log")).unwrap();
+    let published = u32::from_le_bytes(bytes[4096..4100].try_into().unwrap());
+    log.write_all_at(&[0xFF], 8192 + u64::from(published) - 3).unwrap();
+    let lake = open(&path, NODE_1);
+    assert_eq!(adopt(&lake, &[]).adopted, 1);
+    assert_eq!(points(&lake.snapshot().unwrap()).len(), 99);
+    assert_eq!(lake.health().unwrap().quarantined.len(), 1);
+    assert_eq!(names(memory.path()), [""; 0]);
+}
+
+#[test]
+fn a_path_that_somebody_planted_leads_to_nothing_that_is_not_a_log_of_that_writer() {
+    let (folder, path, writer) = left_on(NODE_1);
+    let id = writer.file_name().unwrap().to_str().unwrap();
+    let owner = fs::read_to_string(writer.join("owner.json")).unwrap();
+    let log = fs::read(writer.join("000001.log")).unwrap();
+    fs::remove_dir_all(&writer).unwrap();
+    // What looks like a log in folders that are not this writer's.
+    let precious = folder.path().join("precious");
+    let named = folder.path().join("named").join(id);
+    let other = folder.path().join("other").join(id);
+    for folder in [&precious, &named, &other] {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("LOCK"), "").unwrap();
+        fs::write(folder.join("000001.log"), &log).unwrap();
+        fs::write(folder.join(".x.tmp"), "").unwrap();
+    }
+    fs::write(other.join("owner.json"), &owner).unwrap();
+    for logs in [
+        precious.clone(),
+        named.clone(),
+        other.clone(),
+        folder.path().join("named/../other").join(id),
+        PathBuf::from("../../../named").join(id),
+    ] {
+        let mut owner: serde_json::Value = serde_json::from_str(&owner).unwrap();
+        owner["logs"] = logs.to_str().into();
+        fs::create_dir_all(&writer).unwrap();
+        fs::write(writer.join("owner.json"), owner.to_string()).unwrap();
+        assert_eq!(seen_from(&path, NODE_1), 0, "{}", logs.display());
+        adopt(&open(&path, NODE_1), &[]);
+        adopt(&open(&path, NODE_1), &["node1"]);
+        adopt(&open(&path, NODE_2), &["node1"]);
+        for folder in [&precious, &named, &other] {
+            assert!(folder.join("LOCK").exists() && folder.join(".x.tmp").exists());
+            assert_eq!(fs::read(folder.join("000001.log")).unwrap(), log);
+        }
+    }
+}
