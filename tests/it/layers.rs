@@ -522,3 +522,65 @@ fn pages_link_to_what_is_there() {
     }
     assert_eq!(links("[a](b.md#c), [d](https://e.f) ![g](h/i.png) [j](#k)"), ["b.md", "h/i.png"]);
 }
+
+/// The tests that a page names as links, `[name](file)`, which are not in that file.
+fn missing_tests(page: &str, text_of: impl Fn(&str) -> String) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (at, _) in page.match_indices("[`") {
+        let Some((name, rest)) = page[at + 2..].split_once("`](") else { continue };
+        let file = rest.split(')').next().unwrap_or_default();
+        let text = text_of(file.trim_start_matches("../"));
+        let is_marked = |lines: &str| {
+            lines
+                .lines()
+                .rev()
+                .take_while(|line| !line.contains('}'))
+                .any(|line| line.trim() == "#[test]")
+        };
+        let in_rust =
+            text.split_once(&format!("fn {name}(")).is_some_and(|(before, _)| is_marked(before));
+        let in_python = name.starts_with("test_") && text.contains(&format!("\ndef {name}("));
+        if !in_rust && !in_python {
+            missing.push(format!("{name} in {file}"));
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_invariant_names_tests_that_exist() {
+    let page = text("docs/invariants.md");
+    assert_eq!(missing_tests(&page, text), [""; 0]);
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| I")).collect();
+    assert_eq!(rows.len(), 14);
+    for (number, row) in (1..).zip(rows) {
+        assert!(row.starts_with(&format!("| I{number} |")) && row.contains("[`"), "{row}");
+    }
+    let source = |_: &str| {
+        "#[test]\nfn there() {}\n    #[test]\n    /// Words.\n    fn below(x in 0..9) {}\nfn unmarked() {}\ndef test_a(x):\n"
+            .to_owned()
+    };
+    let named = "[`there`](a.rs) [`below`](a.rs) [`unmarked`](a.rs) [`gone`](../a.rs)";
+    assert_eq!(missing_tests(named, source), ["unmarked in a.rs", "gone in ../a.rs"]);
+}
+
+/// Ways in which a file could lose what it holds.
+const CUTS_SHORT: [&str; 4] = ["set_len", "ftruncate", "truncate(true", "File::create("];
+
+#[test]
+fn no_file_is_cut_short_or_begun_again() {
+    let cuts = |source: &str| {
+        let code = code(source);
+        let kept = without_tests(&code);
+        let is_named =
+            |way: &&str| kept.match_indices(way).any(|(at, _)| !kept[..at].ends_with(is_of_a_word));
+        CUTS_SHORT.into_iter().find(is_named)
+    };
+    for path in files(".rs").iter().filter(|path| path.starts_with("engine/src")) {
+        assert_eq!(cuts(&text(path.to_str().unwrap())), None, "{}", path.display());
+    }
+    assert_eq!(cuts("fn f() { file.set_len(0) }\n"), Some("set_len"));
+    assert_eq!(cuts("let file = File::create(path)?;"), Some("File::create("));
+    assert_eq!(cuts("let file = LogFile::create(path)?;"), None);
+    assert_eq!(cuts("#[cfg(test)]\nmod tests { fn f() { File::create(p) } }"), None);
+}
