@@ -70,6 +70,14 @@ fn findings(
         ("logs", vec![logs(&health.filesystem, health.shared_mappings)]),
         ("locks", vec![works(health.locks).to_owned()]),
         ("hard links", vec![works(health.hard_links).to_owned()]),
+        (
+            "shared",
+            vec![
+                health
+                    .group
+                    .map_or("with nobody".to_owned(), |group| format!("with group {group}")),
+            ],
+        ),
         ("alive", or_none(health.alive.clone())),
     ];
     if !health.silent.is_empty() {

@@ -23,6 +23,7 @@ mod failure;
 mod format;
 mod headline;
 mod import;
+mod init;
 mod interrupt;
 mod number;
 mod output;
@@ -87,6 +88,7 @@ enum Command {
     Export(export::Export),
     Rm(rm::Rm),
     Restore(restore::Restore),
+    Init(init::Init),
     Compact(compact::Compact),
     Verify(verify::Verify),
     Stats(stats::Stats),
@@ -132,6 +134,7 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Export(export)) => export.run(store, terminal),
         Some(Command::Rm(rm)) => rm.run(store, terminal),
         Some(Command::Restore(restore)) => restore.run(store, terminal),
+        Some(Command::Init(init)) => init.run(store, terminal),
         Some(Command::Compact(compact)) => compact.run(store, terminal),
         Some(Command::Verify(verify)) => verify.run(store, terminal),
         Some(Command::Stats(stats)) => stats.run(store, terminal),

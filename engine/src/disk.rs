@@ -9,9 +9,9 @@
 )]
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -59,8 +59,9 @@ pub(crate) fn carry(from: &Path, path: &Path) -> Result<()> {
     }
     let copy = folder_of(path).join(format!(".{}.tmp", Uuid::new_v4().simple()));
     let failed = |e| Error::io("copy", from, e);
-    fs::copy(from, &copy).map_err(failed)?;
-    sync(&open(&copy)?, &copy)?;
+    let mut file = create(&copy)?;
+    io::copy(&mut open(from)?, &mut file).map_err(failed)?;
+    sync(&file, &copy)?;
     place(&copy, path)?;
     remove_if_there(from)?;
     Ok(())
@@ -87,16 +88,13 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 
 /// Creates a file that must not exist yet, for writing. Whoever writes it calls [`sync`] before it is [`place`]d.
 pub(crate) fn create(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
+    made(path, OpenOptions::new().write(true).create_new(true).open(path))
         .map_err(|e| Error::io("create", path, e))
 }
 
 /// Creates a file that must not exist yet, to be mapped. Says what the system said, since a full disk is no error here.
 pub(crate) fn create_for_mapping(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    made(path, OpenOptions::new().read(true).write(true).create_new(true).open(path))
 }
 
 /// Opens a file that is there, to be mapped.
@@ -111,7 +109,8 @@ pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes `bytes` over the beginning of a file that is there. Other hosts see them soon after; not durable.
 pub(crate) fn write_over(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open", path, e))?;
+    let mut file =
+        OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open", path, e))?;
     file.write_all(bytes).map_err(|e| Error::io("write", path, e))
 }
 
@@ -122,7 +121,10 @@ pub(crate) fn open_to_lock(path: &Path) -> Result<File> {
         Err(error) if error.is_not_found() => {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false);
-            options.open(path).map_err(|e| Error::io("create", path, e))
+            let file = options.open(path).map_err(|e| Error::io("create", path, e))?;
+            // Where somebody else was faster, it is theirs to share.
+            drop(made(path, file.try_clone()));
+            Ok(file)
         }
         opened => opened,
     }
@@ -130,7 +132,7 @@ pub(crate) fn open_to_lock(path: &Path) -> Result<File> {
 
 /// Creates a folder that must not exist yet; not durable.
 pub(crate) fn create_dir(folder: &Path) -> Result<()> {
-    fs::create_dir(folder).map_err(|e| Error::io("create the folder", folder, e))
+    make_dir(folder).map_err(|e| Error::io("create the folder", folder, e))
 }
 
 /// Gives a file or a folder another name; not durable.
@@ -183,7 +185,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
 /// Creates a folder and those above it, each durable in its parent. Nothing happens where it exists.
 pub(crate) fn create_dirs(folder: &Path) -> Result<()> {
     let failed = |e| Error::io("create the folder", folder, e);
-    match fs::create_dir(folder) {
+    match make_dir(folder) {
         Ok(()) => sync_dir(folder_of(folder)),
         Err(_) if folder.is_dir() => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -191,7 +193,7 @@ pub(crate) fn create_dirs(folder: &Path) -> Result<()> {
                 return Err(failed(e));
             };
             create_dirs(parent)?;
-            match fs::create_dir(folder) {
+            match make_dir(folder) {
                 Ok(()) => sync_dir(parent),
                 Err(_) if folder.is_dir() => Ok(()),
                 Err(e) => Err(failed(e)),
@@ -199,6 +201,47 @@ pub(crate) fn create_dirs(folder: &Path) -> Result<()> {
         }
         Err(e) => Err(failed(e)),
     }
+}
+
+/// The bits of a folder that a group shares: what is made in it belongs to its group, which may write there.
+const SHARED: u32 = 0o2020;
+
+/// Shares a folder with its group, and with it everything that is made in it from here on, whatever the umask of whoever
+/// makes it.
+pub(crate) fn share(folder: &Path) -> Result<()> {
+    let shared = fs::metadata(folder)
+        .and_then(|it| fs::set_permissions(folder, Permissions::from_mode(it.mode() | 0o2070)));
+    shared.map_err(|e| Error::io("share the folder", folder, e))
+}
+
+/// The group that shares a folder, by its number.
+pub(crate) fn shared_with(folder: &Path) -> Result<Option<u32>> {
+    let metadata = fs::metadata(folder).map_err(|e| Error::io("look at", folder, e))?;
+    Ok((metadata.mode() & SHARED == SHARED).then(|| metadata.gid()))
+}
+
+fn is_shared(folder: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(folder)?.mode() & SHARED == SHARED)
+}
+
+/// Lets the group of a shared folder do with a new file in it what its owner may do.
+fn made(path: &Path, file: io::Result<File>) -> io::Result<File> {
+    let file = file?;
+    if is_shared(folder_of(path))? {
+        let mode = file.metadata()?.mode();
+        file.set_permissions(Permissions::from_mode(mode | (mode & 0o700) >> 3))?;
+    }
+    Ok(file)
+}
+
+/// Makes a folder, shared if the one around it is.
+fn make_dir(folder: &Path) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    if is_shared(folder_of(folder))? {
+        let mode = fs::metadata(folder)?.mode();
+        fs::set_permissions(folder, Permissions::from_mode(mode | 0o2070))?;
+    }
+    Ok(())
 }
 
 /// Removes a file; says whether it was there. Not durable: after a power cut it may be back.

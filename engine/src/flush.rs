@@ -126,8 +126,9 @@ impl<'a> Batch<'a> {
                 // The header counts for the file as a whole.
                 let dropped = if all { found.dropped } else { Vec::new() };
                 for fact in found.facts.into_iter().chain(dropped) {
-                    self.fact_bytes +=
-                        FACT_BYTES + fact.key.len() + fact.value.as_ref().map_or(0, |text| text.len());
+                    self.fact_bytes += FACT_BYTES
+                        + fact.key.len()
+                        + fact.value.as_ref().map_or(0, |text| text.len());
                     self.facts.push(fact);
                 }
             }
@@ -297,8 +298,7 @@ pub(crate) fn orphans(root: &Path, lookout: &Lookout) -> Result<Orphans> {
 /// Whether the log of a writer may be taken in: nobody goes on with it, or if somebody does, no row is lost. `gone` are
 /// hosts of which the user knows that they are.
 fn is_orphan(folder: &Path, lookout: &Lookout, gone: &[String]) -> Result<bool> {
-    let is_gone =
-        || owner::read(folder).is_some_and(|owner| gone.contains(&owner.host.name));
+    let is_gone = || owner::read(folder).is_some_and(|owner| gone.contains(&owner.host.name));
     let liveness = lookout.liveness(folder, Now::read())?;
     if lookout.logs(folder).is_none() {
         // Its log is on a disk that is not here. To forget it takes a word that it is gone.
@@ -395,7 +395,14 @@ fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
 
 fn hold(id: String, folder: PathBuf, lookout: &Lookout) -> Result<Option<Orphan>> {
     let Some(logs) = lookout.logs(&folder) else {
-        return Ok(Some(Orphan { id, folder, logs: None, files: Vec::new(), bytes: 0, _lock: None }));
+        return Ok(Some(Orphan {
+            id,
+            folder,
+            logs: None,
+            files: Vec::new(),
+            bytes: 0,
+            _lock: None,
+        }));
     };
     let lock = match owner::lock(&logs, Hold::Exclusive)? {
         Locked::Held(lock) => lock,
@@ -603,7 +610,8 @@ mod tests {
             steps.extend(segment::read_points(segment, &Filter::default()).unwrap().steps);
         }
         // In the order of logging, also from segment to segment.
-        let logged = (0..).zip(each).flat_map(|(file, steps)| (0..steps).map(move |it| file << 32 | it));
+        let logged =
+            (0..).zip(each).flat_map(|(file, steps)| (0..steps).map(move |it| file << 32 | it));
         assert!(steps.into_iter().eq(logged), "every row once, in order");
     }
 

@@ -19,7 +19,7 @@ use crate::{
     disk,
     flush::{self, AtOnce, Flushed, Orphans, Tables},
     log::{
-        self, LastStep,
+        LastStep,
         frame::Frame,
         owner::{self, Liveness, Lookout},
         reader::LogReader,
@@ -42,6 +42,9 @@ use features::Features;
 pub struct LakeOptions {
     /// Create the lake where there is none. Off for readers.
     pub create: bool,
+    /// Share a lake that is created with the group of its folder: its other members log, flush and compact there too,
+    /// whatever the umask of whoever makes a file. Default off.
+    pub shared_group: bool,
     /// Milliseconds between two group syncs in the background; the most that a power cut can take. Default 1,000.
     pub sync_every_ms: u64,
     /// Flush the log to a segment when it holds this many bytes. Default 16 MiB.
@@ -65,6 +68,7 @@ impl Default for LakeOptions {
     fn default() -> Self {
         Self {
             create: false,
+            shared_group: false,
             sync_every_ms: 1000,
             flush_after_bytes: 16 << 20,
             flush_after_ms: 600_000,
@@ -89,7 +93,7 @@ impl LakeOptions {
         self.log_dir = self.log_dir.as_deref().map(absolute).transpose()?;
         let features = match features::read(&root)? {
             Some(features) => features,
-            None if self.create => features::create(&root, os::now_us())?,
+            None if self.create => features::create(&root, self.shared_group, os::now_us())?,
             None => return Err(Error::NoLake { path: root, looked: Vec::new() }),
         };
         let host = match &self.host {
@@ -161,6 +165,8 @@ pub struct Health {
     pub shared_mappings: bool,
     /// Whether locks keep others out.
     pub locks: bool,
+    /// The number of the group that shares the lake, where one does.
+    pub group: Option<u32>,
     /// Writers that live, each as "host, process id".
     pub alive: Vec<String>,
     /// Writers on other hosts that do not show that they live.
@@ -266,11 +272,7 @@ impl Lake {
 
     /// As [`Lake::adopt`], and takes in also the logs of writers on these hosts, which the caller knows to be gone for good:
     /// rows that a writer there logs after this may be lost. A writer that still shows that it lives is left alone.
-    pub fn adopt_hosts(
-        &self,
-        gone: &[String],
-        watch: &mut dyn FnMut(u64, u64),
-    ) -> Result<Flushed> {
+    pub fn adopt_hosts(&self, gone: &[String], watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
         self.0.adopt(gone, watch)
     }
 
@@ -342,12 +344,16 @@ impl Lake {
             let liveness = core.process().lookout.liveness(&folder, Now::read())?;
             let Some(owner) = owner::read(&folder) else { continue };
             match liveness {
-                Liveness::Alive => alive.push(format!("{}, process {}", owner.host.name, owner.pid)),
-                Liveness::Silent | Liveness::Lost | Liveness::Expired => silent.push(SilentWriter {
-                    last_seen_us: owner.last_seen_us(&folder),
-                    host: owner.host.name,
-                    pid: owner.pid,
-                }),
+                Liveness::Alive => {
+                    alive.push(format!("{}, process {}", owner.host.name, owner.pid))
+                }
+                Liveness::Silent | Liveness::Lost | Liveness::Expired => {
+                    silent.push(SilentWriter {
+                        last_seen_us: owner.last_seen_us(&folder),
+                        host: owner.host.name,
+                        pid: owner.pid,
+                    })
+                }
                 Liveness::Dead => {}
             }
         }
@@ -358,6 +364,7 @@ impl Lake {
             hard_links: core.features.probe.hard_links,
             shared_mappings: features::shares_mappings(filesystem),
             locks: core.features.probe.locks,
+            group: disk::shared_with(&core.root)?,
             alive,
             silent,
             dead: orphans.writers,

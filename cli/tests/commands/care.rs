@@ -187,3 +187,13 @@ fn doctor_says_which_lake_why_and_who_writes() {
         "all is well",
     ]);
 }
+
+#[test]
+fn init_makes_a_lake_once_and_shares_it_if_asked_to() {
+    let lab = Lab::new();
+    lab.run(&["init"]).ok().prints(&["a new lake at ", "runs.lake"]);
+    lab.run(&["doctor"]).ok().prints(&["with nobody"]);
+    lab.run(&["init"]).failed(1).says(&["there is a lake already"]);
+    lab.run(&["--store", "ours.lake", "init", "--group"]).ok().prints(&["shared with group "]);
+    lab.run(&["--store", "ours.lake", "doctor"]).ok().prints(&["with group "]);
+}

@@ -1,6 +1,6 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 16] = [
     &["sql"],
     &["runs"],
     &["show"],
@@ -11,6 +11,7 @@ const COMMANDS: [&[&str]; 15] = [
     &["export"],
     &["rm"],
     &["restore"],
+    &["init"],
     &["compact"],
     &["verify"],
     &["stats"],

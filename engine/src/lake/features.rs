@@ -119,9 +119,13 @@ impl Features {
     }
 }
 
-/// Creates a lake at `root`, or returns the one that another process created a moment before.
-pub(crate) fn create(root: &Path, now_us: i64) -> Result<Features> {
+/// Creates a lake at `root`, shared with the group of that folder if asked for, or returns the one that another process
+/// created a moment before.
+pub(crate) fn create(root: &Path, shared: bool, now_us: i64) -> Result<Features> {
     disk::create_dirs(root)?;
+    if shared {
+        disk::share(root)?;
+    }
     // Lakes stand inside repositories, where nobody wants them committed.
     disk::publish(&root.join(".gitignore"), b"*\n")?;
     let features = Features {

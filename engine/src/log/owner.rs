@@ -49,7 +49,9 @@ impl Owner {
         let Some(logs) = &self.logs else { return Some(folder.to_owned()) };
         let is_here = self.host.boot_id == this.boot_id || self.host.name == this.name;
         let is_plain = logs.is_absolute()
-            && logs.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+            && logs
+                .components()
+                .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
         let is_its_own = || {
             folder.file_name() == logs.file_name()
                 && folder.ends_with(&self.writer)
@@ -123,7 +125,8 @@ impl Lookout {
 
     /// Where the log files are of the writer with this folder, if this host can reach them.
     pub(crate) fn logs(&self, folder: &Path) -> Option<PathBuf> {
-        read(folder).map_or_else(|| Some(folder.to_owned()), |owner| owner.logs_from(folder, &self.host))
+        read(folder)
+            .map_or_else(|| Some(folder.to_owned()), |owner| owner.logs_from(folder, &self.host))
     }
 }
 
@@ -149,7 +152,9 @@ pub(crate) fn create(lake: &Path, owner: &Owner) -> Result<Home> {
             begin_to_beat(staged, owner)?;
         }
         say_who(staged, owner)?;
-        lock.ok_or_else(|| Error::io("lock", &lock_path, io::Error::from(io::ErrorKind::WouldBlock)))
+        lock.ok_or_else(|| {
+            Error::io("lock", &lock_path, io::Error::from(io::ErrorKind::WouldBlock))
+        })
     })?;
     if logs != folder {
         // Last: what the lake shows is there.
@@ -163,7 +168,8 @@ pub(crate) fn create(lake: &Path, owner: &Owner) -> Result<Home> {
 
 /// Makes a folder and what `fill` puts into it, and gives it its name then.
 fn make<T>(folder: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let (parent, name) = (folder.parent().unwrap_or(folder), folder.file_name().unwrap_or_default());
+    let (parent, name) =
+        (folder.parent().unwrap_or(folder), folder.file_name().unwrap_or_default());
     disk::create_dirs(parent)?;
     let staged = parent.join(format!(".{}.tmp", name.to_string_lossy()));
     disk::create_dir(&staged)?;

@@ -15,6 +15,7 @@
 )]
 
 mod compaction;
+mod group;
 mod hosts;
 mod kills;
 mod log;
