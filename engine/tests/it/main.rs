@@ -15,6 +15,7 @@
 )]
 
 mod compaction;
+mod footprint;
 mod group;
 mod hosts;
 mod kills;
