@@ -83,8 +83,8 @@ prove: ## proofs of the log, 2,000 kills, 25 made-up logs, many damaged bytes
 		cargo test -p runlake-engine --lib proofs -- --nocapture
 	echo "[3/4] kills"
 	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked
-	echo "[4/4] made-up logs and damage"
-	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 cargo test --workspace --test it -- roundtrip damage
+	echo "[4/4] made-up logs, damage, and a log of 4 GiB"
+	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 RUNLAKE_LOG_MIB=4096 cargo test --workspace --test it -- roundtrip damage recovery
 
 frameworks: ## (nothing yet) the package under PyTorch, Lightning and others
 	echo "No framework is tested yet."
