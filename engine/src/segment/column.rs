@@ -35,14 +35,22 @@ use parquet::{
     schema::types::ColumnDescPtr,
 };
 use rustc_hash::FxHashMap;
+use zstd::zstd_safe::{self, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
-use super::values::{Dictionary, ValuePage};
+use super::values::{STREAMS, Values};
 
 /// Rows of a page of ids. They are runs, so that a page of them is small however many rows it spans.
 const ID_PAGE_ROWS: usize = 128 << 10;
 
 /// Rows of a page of step or value, at most: what a chart of one series has to decode too much of, at either end.
 pub(super) const POINT_PAGE_ROWS: usize = 16 << 10;
+
+/// Rows of a page of values that holds short series only, at most. Series of one metric are alike from run to run, and
+/// zstd sees that within a page only; so many rows decode in a millisecond.
+const SHARED_PAGE_ROWS: usize = 128 << 10;
+
+/// A series is short below so many rows.
+const SHORT_ROWS: usize = 4 << 10;
 
 /// Rows of a page of time. All metrics of a row share one time, and zstd only sees that in a large page.
 pub(super) const TIME_PAGE_ROWS: usize = 128 << 10;
@@ -195,16 +203,15 @@ impl ColumnEncoder {
         values: &[f64],
         starts: &[usize],
     ) -> Result<Chunk> {
-        let mut dictionary = Dictionary::default();
+        let cut = value_pages(values.len(), starts);
+        let encoded = Values::encode(values, &cut, &mut self.zstd)?;
         let mut pages = Pages::new(&mut self.zstd, self.level);
-        for rows in cut(values.len(), starts, POINT_PAGE_ROWS) {
-            let page = ValuePage::choose(&values[rows.clone()], &mut dictionary, pages.zstd)?;
-            let (levels, encoding) = (present_levels(rows.len()), page.encoding);
-            pages.data(&[&levels, &page.bytes], rows.len(), encoding)?;
+        for (rows, page) in cut.iter().zip(&encoded.pages) {
+            let levels = present_levels(rows.len());
+            let streams = if page.encoding == Encoding::BYTE_STREAM_SPLIT { STREAMS } else { 1 };
+            pages.data_in_parts(&levels, &page.bytes, streams, rows.len(), page.encoding)?;
         }
-        if !dictionary.is_empty() {
-            pages.dictionary = Some((dictionary.plain(), dictionary.len()));
-        }
+        pages.dictionary = encoded.dictionary;
         pages.finish(descr, None)
     }
 
@@ -250,6 +257,41 @@ impl ColumnEncoder {
         close.metadata = close.metadata.into_builder().set_compression(pages.codec()?).build()?;
         Ok(Chunk { bytes: pages.bytes.into(), close })
     }
+}
+
+/// Cuts `rows` rows of values into pages: large ones where many short series follow one another.
+fn value_pages(rows: usize, starts: &[usize]) -> Vec<Range<usize>> {
+    let ends = starts.iter().copied().skip(1).chain([rows]);
+    let mut stretches: Vec<(Range<usize>, bool)> = Vec::new();
+    for (start, end) in starts.iter().copied().zip(ends) {
+        let is_short = end - start < SHORT_ROWS;
+        match stretches.last_mut() {
+            Some((last, was_short)) if *was_short == is_short => last.end = end,
+            _ => stretches.push((start..end, is_short)),
+        }
+    }
+    // A few short series between long ones are not worth pages of their own.
+    let mut merged: Vec<(Range<usize>, bool)> = Vec::new();
+    for (stretch, is_short) in stretches {
+        let shares = is_short && stretch.len() >= POINT_PAGE_ROWS;
+        match merged.last_mut() {
+            Some((last, shared)) if *shared == shares => last.end = stretch.end,
+            _ => merged.push((stretch, shares)),
+        }
+    }
+    let mut pages = Vec::new();
+    for (stretch, shares) in merged {
+        let most = if shares { SHARED_PAGE_ROWS } else { POINT_PAGE_ROWS };
+        let first = starts.partition_point(|&start| start < stretch.start);
+        let within: Vec<usize> = starts[first..]
+            .iter()
+            .take_while(|&&start| start < stretch.end)
+            .map(|start| start - stretch.start)
+            .collect();
+        let cut = cut(stretch.len(), &within, most).into_iter();
+        pages.extend(cut.map(|page| page.start + stretch.start..page.end + stretch.start));
+    }
+    pages
 }
 
 /// Cuts `rows` rows into pages of at most `most`; a page that would overflow ends where its last series starts,
@@ -436,6 +478,45 @@ fn varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push(value as u8);
 }
 
+/// Compresses `content` into one zstd frame, in which a block ends at each of `ends`.
+pub(super) fn frame(
+    zstd: &mut zstd::bulk::Compressor<'static>,
+    content: &[u8],
+    ends: &[usize],
+) -> Result<Vec<u8>> {
+    if ends.is_empty() {
+        return Ok(zstd.compress(content)?);
+    }
+    let failed = |code| ParquetError::General(zstd_safe::get_error_name(code).to_owned());
+    let context = zstd.context_mut();
+    context.reset(zstd_safe::ResetDirective::SessionOnly).map_err(failed)?;
+    context.set_pledged_src_size(Some(content.len() as u64)).map_err(failed)?;
+    // A block that ends early costs three bytes, and its tables some more.
+    let mut frame =
+        Vec::with_capacity(zstd_safe::compress_bound(content.len()) + 512 * (ends.len() + 1));
+    let mut from = 0;
+    for &end in ends.iter().chain([&content.len()]) {
+        let directive = if end == content.len() {
+            ZSTD_EndDirective::ZSTD_e_end
+        } else {
+            ZSTD_EndDirective::ZSTD_e_flush
+        };
+        let mut input = InBuffer::around(&content[from..end]);
+        loop {
+            let written = frame.len();
+            let mut output = OutBuffer::around_pos(&mut frame, written);
+            let left =
+                context.compress_stream2(&mut output, &mut input, directive).map_err(failed)?;
+            if left == 0 {
+                break;
+            }
+            frame.reserve(left);
+        }
+        from = end;
+    }
+    Ok(frame)
+}
+
 /// The pages of one column of one row group, as they are written.
 struct Pages<'z> {
     zstd: &'z mut zstd::bulk::Compressor<'static>,
@@ -469,9 +550,24 @@ impl<'z> Pages<'z> {
 
     /// Appends one data page made of `parts`.
     fn data(&mut self, parts: &[&[u8]], rows: usize, encoding: Encoding) -> Result<()> {
+        self.data_in_parts(&[], &parts.concat(), 1, rows, encoding)
+    }
+
+    /// Appends one data page of levels and values, which consist of `streams` of equal length. Each of these becomes a block of
+    /// its own in the zstd frame, and so gets its own Huffman table: the bytes of one stream are alike, and unlike those of the next.
+    fn data_in_parts(
+        &mut self,
+        levels: &[u8],
+        values: &[u8],
+        streams: usize,
+        rows: usize,
+        encoding: Encoding,
+    ) -> Result<()> {
         let start = self.bytes.len();
-        let content = parts.concat();
-        self.page(PageType::DATA_PAGE, &content, rows, encoding)?;
+        let content = [levels, values].concat();
+        let stream = values.len() / streams;
+        let ends: Vec<usize> = (1..streams).map(|at| levels.len() + at * stream).collect();
+        self.page(PageType::DATA_PAGE, &content, &ends, rows, encoding)?;
         self.offsets.append_row_count(rows as i64);
         self.offsets.append_offset_and_size(start as i64, (self.bytes.len() - start) as i32);
         self.rows += rows;
@@ -481,15 +577,16 @@ impl<'z> Pages<'z> {
         Ok(())
     }
 
-    /// Appends one page and returns the length of its header.
+    /// Appends one page, in whose zstd frame a block ends at each of `ends`, and returns the length of its header.
     fn page(
         &mut self,
         kind: PageType,
         content: &[u8],
+        ends: &[usize],
         values: usize,
         encoding: Encoding,
     ) -> Result<usize> {
-        let frame = self.zstd.compress(content)?;
+        let frame = frame(self.zstd, content, ends)?;
         let length = |bytes: usize| {
             i32::try_from(bytes).map_err(|source| {
                 ParquetError::General(format!("a page of {bytes} bytes: {source}"))
@@ -523,7 +620,7 @@ impl<'z> Pages<'z> {
     fn finish(mut self, descr: &ColumnDescPtr, statistics: Option<Statistics>) -> Result<Chunk> {
         let data = std::mem::take(&mut self.bytes);
         if let Some((dictionary, values)) = self.dictionary.take() {
-            self.page(PageType::DICTIONARY_PAGE, &dictionary, values, Encoding::PLAIN)?;
+            self.page(PageType::DICTIONARY_PAGE, &dictionary, &[], values, Encoding::PLAIN)?;
             if !self.encodings.contains(&Encoding::PLAIN) {
                 self.encodings.push(Encoding::PLAIN);
             }
@@ -567,7 +664,7 @@ impl PageWriter for &mut Pages<'_> {
             ));
         };
         let offset = self.bytes.len();
-        let header = self.page(PageType::DATA_PAGE, buf, *num_values as usize, *encoding)?;
+        let header = self.page(PageType::DATA_PAGE, buf, &[], *num_values as usize, *encoding)?;
         let written = self.bytes.len() - offset;
         let mut spec = PageWriteSpec::new();
         spec.page_type = PageType::DATA_PAGE;

@@ -1,47 +1,39 @@
-//! Chooses how a page of values is written.
+//! Chooses how the values of a row group are written.
 //!
 //! No encoding wins everywhere. Raw `f32` losses have empty low bytes, which a byte stream split gathers; decimals
-//! and counters repeat whole byte patterns, which zstd finds in plain values; schedules and accuracies take few
-//! values, which a dictionary names in a few bits.
+//! and counters repeat whole byte patterns, which zstd finds in plain values; rounded losses, schedules and accuracies take
+//! few values, which a dictionary names in a few bits. Between the first two each page decides by a sample. A dictionary is for
+//! the whole row group: it is tried where the values are few, and taken where it pays for itself.
 #![expect(
     clippy::cast_possible_truncation,
     reason = "a row group has at most 2^20 rows, and bytes are taken off numbers"
 )]
 
+use std::ops::Range;
+
 use parquet::{basic::Encoding, errors::Result};
 use rustc_hash::FxHashMap;
 
-use super::column::{Runs, width_of};
+use super::column::{Runs, frame, width_of};
 
 /// How many values of a page are tried.
-const SAMPLE: usize = 2 << 10;
-
-/// A dictionary is considered where values repeat at least this often in a page.
-const REPEATS: usize = 4;
+const SAMPLE: usize = 4 << 10;
 
 /// A dictionary larger than this costs a reader of one page more than it saves.
-const MOST_VALUES: usize = 32 << 10;
+const MOST_VALUES: usize = 64 << 10;
 
-/// The values of a column that its pages name by number, by their bits: NaN has many, and 0.0 is not -0.0.
-#[derive(Debug, Default)]
-pub(super) struct Dictionary {
-    codes: FxHashMap<u64, u32>,
-    values: Vec<u64>,
-}
+/// A dictionary is tried where values repeat at least this often.
+const REPEATS: usize = 2;
 
-impl Dictionary {
-    pub(super) fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
+/// The streams of a byte stream split: one for each byte of a value.
+pub(super) const STREAMS: usize = 8;
 
-    pub(super) fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// The values as a dictionary page holds them.
-    pub(super) fn plain(&self) -> Vec<u8> {
-        self.values.iter().flat_map(|bits| bits.to_le_bytes()).collect()
-    }
+/// The values of a row group, encoded.
+#[derive(Debug)]
+pub(super) struct Values {
+    /// The values that pages name by number, as a dictionary page holds them, and how many they are.
+    pub(super) dictionary: Option<(Vec<u8>, usize)>,
+    pub(super) pages: Vec<ValuePage>,
 }
 
 /// One page of values, encoded but not compressed.
@@ -51,72 +43,113 @@ pub(super) struct ValuePage {
     pub(super) bytes: Vec<u8>,
 }
 
-impl ValuePage {
-    /// Encodes `values` in the way that compresses best, judged by a sample.
-    pub(super) fn choose(
+impl Values {
+    /// Encodes `values`, cut into `pages`, in the way that compresses best.
+    pub(super) fn encode(
         values: &[f64],
-        dictionary: &mut Dictionary,
+        pages: &[Range<usize>],
         zstd: &mut zstd::bulk::Compressor<'static>,
     ) -> Result<Self> {
-        // The middle, because the beginning of a run is unlike the rest of it.
-        let from = values.len().saturating_sub(SAMPLE) / 2;
-        let sample = &values[from..values.len().min(from + SAMPLE)];
-        let (plain_size, split_size) =
-            (zstd.compress(&plain(sample))?.len(), zstd.compress(&split(sample))?.len());
-        let (encoding, best_size) = if split_size < plain_size {
-            (Encoding::BYTE_STREAM_SPLIT, split_size)
-        } else {
-            (Encoding::PLAIN, plain_size)
-        };
-        let scale = |bytes: usize| bytes * values.len() / sample.len().max(1);
-        if let Some(page) = Self::named(values, dictionary, zstd, scale(best_size))? {
-            return Ok(page);
+        let mut choices = Vec::with_capacity(pages.len());
+        for page in pages {
+            choices.push(choose(&values[page.clone()], zstd)?);
         }
-        let bytes = if encoding == Encoding::PLAIN { plain(values) } else { split(values) };
-        Ok(Self { encoding, bytes })
+        if let Some(dictionary) = Dictionary::of(values) {
+            let mut named = Vec::with_capacity(pages.len());
+            let mut saved = 0;
+            for (page, (_, size)) in pages.iter().zip(&choices) {
+                let bytes = codes_page(&dictionary.codes[page.clone()]);
+                let gain = size.saturating_sub(zstd.compress(&bytes)?.len());
+                saved += gain;
+                named.push((gain > 0).then_some(bytes));
+            }
+            let plain = dictionary.plain();
+            if saved > zstd.compress(&plain)?.len() {
+                let pages =
+                    pages.iter().zip(choices).zip(named).map(
+                        |((page, choice), bytes)| match bytes {
+                            Some(bytes) => ValuePage { encoding: Encoding::RLE_DICTIONARY, bytes },
+                            None => ValuePage::new(&values[page.clone()], choice.0),
+                        },
+                    );
+                let pages = pages.collect();
+                return Ok(Self { dictionary: Some((plain, dictionary.values.len())), pages });
+            }
+        }
+        let pages = pages.iter().zip(choices);
+        let pages =
+            pages.map(|(page, (encoding, _))| ValuePage::new(&values[page.clone()], encoding));
+        Ok(Self { dictionary: None, pages: pages.collect() })
     }
+}
 
-    /// Encodes `values` by a dictionary where that takes less than `to_beat` bytes; only then `dictionary` grows.
-    fn named(
-        values: &[f64],
-        dictionary: &mut Dictionary,
-        zstd: &mut zstd::bulk::Compressor<'static>,
-        to_beat: usize,
-    ) -> Result<Option<Self>> {
-        let known = dictionary.values.len();
-        let most_new = (values.len() / REPEATS).min(MOST_VALUES.saturating_sub(known));
-        let mut new: FxHashMap<u64, u32> = FxHashMap::default();
-        let mut new_values = Vec::new();
-        let mut codes = Vec::with_capacity(values.len());
+impl ValuePage {
+    fn new(values: &[f64], encoding: Encoding) -> Self {
+        let bytes = if encoding == Encoding::PLAIN { plain(values) } else { split(values) };
+        Self { encoding, bytes }
+    }
+}
+
+/// Which of the two encodings without a dictionary compresses a page better, judged by a sample, and about to how much.
+fn choose(values: &[f64], zstd: &mut zstd::bulk::Compressor<'static>) -> Result<(Encoding, usize)> {
+    // The middle, because the beginning of a run is unlike the rest of it.
+    let from = values.len().saturating_sub(SAMPLE) / 2;
+    let sample = &values[from..values.len().min(from + SAMPLE)];
+    let ends: Vec<usize> = (1..STREAMS).map(|stream| stream * sample.len()).collect();
+    let plain_size = zstd.compress(&plain(sample))?.len();
+    let split_size = frame(zstd, &split(sample), &ends)?.len();
+    let (encoding, size) = if split_size < plain_size {
+        (Encoding::BYTE_STREAM_SPLIT, split_size)
+    } else {
+        (Encoding::PLAIN, plain_size)
+    };
+    Ok((encoding, size * values.len() / sample.len().max(1)))
+}
+
+/// The values of a row group by their bits, in the order in which they first appear: NaN has many, and 0.0 is not -0.0.
+#[derive(Debug)]
+struct Dictionary {
+    values: Vec<u64>,
+    /// For each row, which value it has.
+    codes: Vec<u32>,
+}
+
+impl Dictionary {
+    /// `None` where the values are too many.
+    fn of(values: &[f64]) -> Option<Self> {
+        let most = MOST_VALUES.min(values.len() / REPEATS);
+        let mut known: FxHashMap<u64, u32> = FxHashMap::default();
+        let mut dictionary = Self { values: Vec::new(), codes: Vec::with_capacity(values.len()) };
         for value in values {
             let bits = value.to_bits();
-            let code = dictionary.codes.get(&bits).or_else(|| new.get(&bits)).copied();
-            codes.push(match code {
-                Some(code) => code,
-                None if new_values.len() == most_new => return Ok(None),
-                None => {
-                    let code = (known + new_values.len()) as u32;
-                    new.insert(bits, code);
-                    new_values.push(bits);
-                    code
+            let next = dictionary.values.len();
+            let code = *known.entry(bits).or_insert(next as u32);
+            if code as usize == next {
+                if next == most {
+                    return None;
                 }
-            });
+                dictionary.values.push(bits);
+            }
+            dictionary.codes.push(code);
         }
-        let width = width_of(codes.iter().copied().max().unwrap_or(0));
-        let mut runs = Runs::new(width);
-        for same in codes.chunk_by(|a, b| a == b) {
-            runs.push(same[0], same.len());
-        }
-        let mut bytes = vec![width];
-        bytes.extend_from_slice(&runs.finish());
-        // A new value is paid for once, eight bytes at most; sorted values compress to about two thirds.
-        if zstd.compress(&bytes)?.len() + new_values.len() * 6 >= to_beat {
-            return Ok(None);
-        }
-        dictionary.codes.extend(new);
-        dictionary.values.extend(new_values);
-        Ok(Some(Self { encoding: Encoding::RLE_DICTIONARY, bytes }))
+        Some(dictionary)
     }
+
+    fn plain(&self) -> Vec<u8> {
+        self.values.iter().flat_map(|bits| bits.to_le_bytes()).collect()
+    }
+}
+
+/// A page of codes: their width, then they.
+fn codes_page(codes: &[u32]) -> Vec<u8> {
+    let width = width_of(codes.iter().copied().max().unwrap_or(0));
+    let mut runs = Runs::new(width);
+    for same in codes.chunk_by(|a, b| a == b) {
+        runs.push(same[0], same.len());
+    }
+    let mut bytes = vec![width];
+    bytes.extend_from_slice(&runs.finish());
+    bytes
 }
 
 fn plain(values: &[f64]) -> Vec<u8> {

@@ -28,7 +28,7 @@ const CELL_PAGE_ROWS: usize = 2 << 10;
 
 /// How hard zstd works on the files of a level: a flush is in a hurry and its file does not live long.
 fn zstd_level(level: u8) -> i32 {
-    if level == 0 { 3 } else { 9 }
+    if level == 0 { 3 } else { 4 }
 }
 
 /// A segment that is written and durable, but that no commit names yet. Dropped, it leaves nothing behind.
