@@ -13,6 +13,7 @@
 //! ```
 
 mod age;
+mod backup;
 mod chart;
 mod compact;
 mod damage;
@@ -25,6 +26,7 @@ mod headline;
 mod import;
 mod init;
 mod interrupt;
+mod merge;
 mod number;
 mod output;
 mod plot;
@@ -86,6 +88,8 @@ enum Command {
     Plot(plot::Plot),
     Import(import::Import),
     Export(export::Export),
+    Merge(merge::Merge),
+    Backup(backup::Backup),
     Rm(rm::Rm),
     Restore(restore::Restore),
     Init(init::Init),
@@ -132,6 +136,8 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Plot(plot)) => plot.run(store, terminal),
         Some(Command::Import(import)) => import.run(store, terminal),
         Some(Command::Export(export)) => export.run(store, terminal),
+        Some(Command::Merge(merge)) => merge.run(terminal),
+        Some(Command::Backup(backup)) => backup.run(store, terminal),
         Some(Command::Rm(rm)) => rm.run(store, terminal),
         Some(Command::Restore(restore)) => restore.run(store, terminal),
         Some(Command::Init(init)) => init.run(store, terminal),

@@ -8,6 +8,7 @@ mod commands {
     mod export;
     mod import;
     mod lab;
+    mod merge;
     mod plot;
     mod rm;
     mod show;

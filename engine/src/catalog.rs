@@ -27,7 +27,7 @@ pub(crate) use version::TableVersion;
 pub(crate) struct Edit {
     /// Files that join. They are in their place and durable before the commit.
     pub(crate) adds: Vec<Add>,
-    /// The names of segments that leave. Files that join take the place of the last of them.
+    /// The names of segments that leave.
     pub(crate) removes: Vec<String>,
     /// How far logs are in the table from now on.
     pub(crate) txns: Vec<Txn>,
@@ -35,6 +35,8 @@ pub(crate) struct Edit {
     pub(crate) operation: &'static str,
     /// False where the rows of the table stay the same, as in a merge.
     pub(crate) data_change: bool,
+    /// Whether the files that join hold the rows of those that leave, and so take the place of the last of them.
+    pub(crate) takes_place: bool,
 }
 
 /// The watermark of one log moves.

@@ -218,6 +218,7 @@ impl<'a> Merging<'a> {
             txns: Vec::new(),
             operation: "compact",
             data_change: false,
+            takes_place: true,
         };
         match segment::commit(self.table, segments, edit, (world.now_us)())? {
             Outcome::Superseded => return Ok(false),
@@ -380,6 +381,7 @@ mod tests {
             txns: Vec::new(),
             operation: "test",
             data_change: inputs.is_empty(),
+            takes_place: true,
         }
     }
 

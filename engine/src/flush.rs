@@ -210,8 +210,14 @@ fn commit(table: &Table, segments: Vec<NewSegment>, txns: Vec<Txn>, now_us: i64)
     if txns.is_empty() {
         return Ok(true);
     }
-    let edit =
-        Edit { adds: Vec::new(), removes: Vec::new(), txns, operation: "flush", data_change: true };
+    let edit = Edit {
+        adds: Vec::new(),
+        removes: Vec::new(),
+        txns,
+        operation: "flush",
+        data_change: true,
+        takes_place: false,
+    };
     Ok(segment::commit(table, segments, edit, now_us)? != Outcome::Superseded)
 }
 

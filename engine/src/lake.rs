@@ -26,6 +26,7 @@ use crate::{
         run_key,
         writer::{NotKept, Writer},
     },
+    merge::{self, Merged},
     names::{Names, RunName},
     os::{self, Host, Now},
     process::PerProcess,
@@ -274,6 +275,68 @@ impl Lake {
     /// rows that a writer there logs after this may be lost. A writer that still shows that it lives is left alone.
     pub fn adopt_hosts(&self, gone: &[String], watch: &mut dyn FnMut(u64, u64)) -> Result<Flushed> {
         self.0.adopt(gone, watch)
+    }
+
+    /// Merges `source` into this lake: its runs, points and facts, as far as they are committed there. Can be repeated at any time, also
+    /// on a source that goes on: what is new comes, what the source has merged or deleted meanwhile is replaced. Killed, it has
+    /// changed nothing or is complete; the next one goes on. Until a merge `is_last`, the target does not merge the segments of the
+    /// source with others.
+    ///
+    /// Logs of dead writers of the source are taken in there first, if it can be written. `goes_on` is told how many bytes were copied,
+    /// of about how many, and says whether to go on.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where both are one lake, [`Error::Corrupt`] where a file of the source is damaged.
+    pub fn merge(
+        &self,
+        source: &Self,
+        is_last: bool,
+        goes_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Merged> {
+        self.0.check_writable()?;
+        if self.uuid() == source.uuid() {
+            let detail = "it is the lake itself, or a copy of its folder".to_owned();
+            return Err(Error::Invalid { what: "lake to merge", detail });
+        }
+        if let Err(error) = source.adopt(&mut |_, _| {}) {
+            tracing::warn!(%error, "what stands in logs of the source stays there");
+        }
+        let from = &source.0.process().tables;
+        let from = merge::Source { points: &from.points, facts: &from.facts, uuid: source.uuid() };
+        let Tables { points, facts, .. } = &self.0.process().tables;
+        merge::merge(from, points, facts, is_last, os::now_us(), goes_on)
+    }
+
+    /// Writes a copy of the lake as it is now to `path`, which must not exist: a lake of its own, with what stands in logs as segments.
+    /// The lake may be written meanwhile; the copy is one snapshot of it. `goes_on` as in [`Lake::merge`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder exists or cannot be written.
+    pub fn backup(
+        &self,
+        path: impl AsRef<Path>,
+        goes_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Merged> {
+        let path = path.as_ref();
+        let path = std::path::absolute(path).map_err(|error| Error::io("resolve", path, error))?;
+        if disk::exists(&path)? {
+            let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(Error::io("create", path, taken));
+        }
+        // Under another name until it is whole.
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let draft = path.with_file_name(format!("{}.part", name.unwrap_or_default()));
+        let snapshot = self.snapshot()?;
+        let copy = Self::open_or_create(&draft)?;
+        let Tables { points, facts, .. } = &copy.0.process().tables;
+        let merged = merge::copy(snapshot.tables(), points, facts, os::now_us(), goes_on)?;
+        if !merged.is_given_up {
+            let tail_facts = snapshot.tail_facts().cloned().collect();
+            merge::write_tail(points, facts, snapshot.tail(), tail_facts, os::now_us())?;
+            drop(copy);
+            disk::rename(&draft, &path).map_err(|error| Error::io("rename to", &path, error))?;
+        }
+        Ok(merged)
     }
 
     /// Merges segments until few are left, and removes files that nobody needs any more: those that merges replaced an

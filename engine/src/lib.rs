@@ -30,6 +30,8 @@ mod flush;
 #[cfg(not(proof))]
 mod lake;
 mod log;
+#[cfg(not(proof))]
+mod merge;
 mod names;
 mod os;
 mod points;
@@ -64,6 +66,8 @@ pub use filter::Filter;
 pub use flush::Flushed;
 #[cfg(not(proof))]
 pub use lake::{Health, Lake, LakeMetrics, LakeOptions, SilentWriter};
+#[cfg(not(proof))]
+pub use merge::Merged;
 pub use names::{LabelsId, MetricId};
 pub use points::{Points, Series, SeriesIndex, SeriesKey, SortedPoints, UNKNOWN_TIME};
 #[cfg(not(proof))]

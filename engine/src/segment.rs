@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 mod column;
+mod copy;
 mod file;
 mod index;
 mod meta;
@@ -18,6 +19,7 @@ use file::Footer;
 use index::CachedIndex;
 use rollup::RollupFile;
 
+pub(crate) use copy::copy;
 pub(crate) use index::{IndexRow, Summary};
 #[cfg(test)]
 pub(crate) use reader::read_points;
@@ -64,6 +66,8 @@ pub struct SegmentMeta {
     pub committed_at: i64,
     /// Whether a fact in it says that a run is deleted, or restored.
     pub(crate) tells_of_deletion: bool,
+    /// The lake that it came from, until the last merge of that.
+    pub(crate) source: Option<String>,
     /// The checksum of the whole file.
     pub(crate) crc32c: Option<u32>,
     /// The end of the file that says what the rest means.

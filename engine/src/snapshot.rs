@@ -3,11 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use rustc_hash::FxHashSet;
 
 use crate::{
-    Error, Fact, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo,
+    Error, Fact, FactKind, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo,
+    catalog::TableVersion,
     deletion::{self, RunKeys},
     lake::Core,
+    log::owner::Liveness,
     runs, segment,
     tail::TailView,
 };
@@ -73,6 +76,11 @@ impl Snapshot {
         &self.0.tail.points
     }
 
+    /// Both tables, points first.
+    pub(crate) fn tables(&self) -> (&TableVersion, &TableVersion) {
+        (&self.0.tail.points_table, &self.0.tail.facts_table)
+    }
+
     /// Facts that no segment of this snapshot holds.
     pub(crate) fn tail_facts(&self) -> impl Iterator<Item = &Fact> {
         self.0.tail.facts.iter().flat_map(|facts| facts.iter())
@@ -105,9 +113,17 @@ impl Snapshot {
         }
         let View { core, tail, .. } = &*self.0;
         let (mut facts, mut unreadable) = (Vec::new(), Vec::new());
+        // Writers of lakes that were merged into this one have no folder here that would tell whether they live.
+        let mut elsewhere: FxHashSet<Arc<str>> = FxHashSet::default();
         for meta in &tail.facts_table.segments {
             match core.facts_of(meta) {
-                Ok(read) => facts.push(read),
+                Ok(read) => {
+                    if meta.source.is_some() {
+                        let states = read.iter().filter(|fact| fact.kind == FactKind::State);
+                        elsewhere.extend(states.map(|fact| Arc::clone(&fact.key)));
+                    }
+                    facts.push(read);
+                }
                 Err(error) => unreadable.push((Arc::clone(meta), error)),
             }
         }
@@ -115,7 +131,9 @@ impl Snapshot {
         facts.extend(tail.facts.iter().cloned());
         let runs = runs::fold(
             facts.iter().flat_map(|facts| facts.iter()),
-            |writer| core.liveness(writer),
+            |writer| {
+                if elsewhere.contains(writer) { Liveness::Silent } else { core.liveness(writer) }
+            },
             |writer| tail.heartbeats.get(writer).copied().filter(|&beat| beat > 0),
         );
         let (deleted, runs): (Vec<_>, Vec<_>) =

@@ -200,6 +200,24 @@ impl PyLake {
         py.detach(delete).map_err(|error: runlake_engine::Error| from_engine(&error))
     }
 
+    /// Merges lakes into this one. Returns how many points came.
+    #[pyo3(name = "_merge")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn merge(&self, py: Python<'_>, sources: Vec<PathBuf>, is_last: bool) -> PyResult<u64> {
+        let merge = || {
+            let sources = sources.iter().map(Lake::open);
+            let sources = sources.collect::<runlake_engine::Result<Vec<_>>>()?;
+            let lake = self.session.lake();
+            sources.iter().try_fold(0, |points, source| {
+                Ok(points + lake.merge(source, is_last, &mut |_, _| true)?.points)
+            })
+        };
+        py.detach(merge).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
     /// Restores deleted runs.
     #[pyo3(name = "_restore")]
     #[expect(

@@ -83,6 +83,18 @@ def test_deleted_runs_are_hidden_and_come_back(digits: runlake.Lake) -> None:
     assert digits.sql("select count(*) from points_all")[0] == (62,)
 
 
+def test_lakes_are_merged_into_one_without_doubling(digits: runlake.Lake, store: Path, tmp_path: Path) -> None:
+    with runlake.init("digits", id="far", store=tmp_path / "far.lake") as run:
+        # So many that the end of the run flushes.
+        run.log_many("loss", [2.0] * 70_000)
+    assert digits.merge(tmp_path / "far.lake") == 70_000
+    assert digits.merge([tmp_path / "far.lake"], final=True) == 0
+    assert digits.sql("select count(*) from points")[0] == (70_062,)
+    assert {row["run_id"] for row in digits.runs("digits").to_dicts()} == {"one", "far"}
+    with pytest.raises(runlake.NoLake):
+        digits.merge([tmp_path / "far.lake", tmp_path / "absent.lake"])
+
+
 def test_a_relation_without_rows_is_a_relation(digits: runlake.Lake) -> None:
     found = digits.sql("select step, metric from points where metric = 'absent'")
     assert (found.fetchall(), len(found), found.fetchone(), list(found)) == ([], 0, None, [])

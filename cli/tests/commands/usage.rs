@@ -1,6 +1,6 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 18] = [
     &["sql"],
     &["runs"],
     &["show"],
@@ -9,6 +9,8 @@ const COMMANDS: [&[&str]; 16] = [
     &["import"],
     &["import", "points"],
     &["export"],
+    &["merge"],
+    &["backup"],
     &["rm"],
     &["restore"],
     &["init"],

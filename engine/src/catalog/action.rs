@@ -37,11 +37,28 @@ const COMMIT_TAG: &str = "runlake.commit";
 /// The tag that says where a file stands among the others, if not where its commit put it.
 const PLACE_TAG: &str = "runlake.place";
 
+/// The tag that says from which lake a file came.
+const SOURCE_TAG: &str = "runlake.source";
+
 impl Add {
     /// The file, relative to the table, as the filesystem calls it.
     pub(crate) fn name(&self) -> String {
         // What is not a file below the table never gets past `Actions::check`.
         location::decode(&self.path).unwrap_or_else(|| self.path.clone())
+    }
+
+    /// The lake that it came from, where it was merged from one and its next merge compares names.
+    pub(crate) fn source(&self) -> Option<&str> {
+        self.tag(SOURCE_TAG)
+    }
+
+    /// Says which lake it came from.
+    pub(crate) fn set_source(&mut self, source: Option<&str>) {
+        let tags = self.tags.get_or_insert_default();
+        match source {
+            Some(uuid) => drop(tags.insert(SOURCE_TAG.to_owned(), Some(uuid.to_owned()))),
+            None => drop(tags.remove(SOURCE_TAG)),
+        }
     }
 
     /// Which commit added it, as far as its tags say.

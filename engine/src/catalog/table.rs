@@ -315,7 +315,7 @@ impl Table {
     fn decided(&self, current: &TableVersion, edit: &Edit) -> Result<Option<Outcome>> {
         // An earlier try may have succeeded and yet reported an error.
         if let Some(first) = edit.adds.first()
-            && let Some(version) = current.commit_of(&first.name())
+            && let Some(version) = current.commit_of(first)
         {
             return Ok(Some(Outcome::Committed(version)));
         }
@@ -339,7 +339,7 @@ impl Table {
             deletion_timestamp: Some(now_ms),
             data_change: edit.data_change,
         });
-        let place = current.place_of(&edit.removes);
+        let place = edit.takes_place.then(|| current.place_of(&edit.removes)).flatten();
         let version = after(current.version);
         let adds = (0_u32..).zip(&edit.adds).map(|(index, add)| {
             let mut add = Add { data_change: edit.data_change, ..add.clone() };
@@ -447,6 +447,7 @@ mod tests {
             txns: txns.iter().map(txn).collect(),
             operation: "test",
             data_change: removes.is_empty(),
+            takes_place: true,
         }
     }
 

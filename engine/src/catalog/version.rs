@@ -182,9 +182,19 @@ impl TableVersion {
         names.iter().map(|name| paths.get(name.as_str()).map(|&path| path.to_owned())).collect()
     }
 
-    /// The commit that added `name`, where the file is in the table.
-    pub(super) fn commit_of(&self, name: &str) -> Option<u64> {
-        self.segments.iter().find(|it| it.name == name).map(|it| it.version)
+    /// The commit that added this file, where it is in the table, and came from the same lake.
+    pub(super) fn commit_of(&self, add: &Add) -> Option<u64> {
+        let name = add.name();
+        let mut files = self.segments.iter().zip(&self.files);
+        let found = files.find(|(segment, _)| segment.name == name);
+        found
+            .filter(|(_, file)| file.add.source() == add.source())
+            .map(|(segment, _)| segment.version)
+    }
+
+    /// The segments in their order, each with what the log says of it.
+    pub(crate) fn adds(&self) -> impl Iterator<Item = (&Arc<SegmentMeta>, &Add)> {
+        self.segments.iter().zip(self.files.iter().map(|file| &file.add))
     }
 
     /// Whether this version of runlake may write to the table.

@@ -26,7 +26,7 @@ pub(crate) struct Limits {
 /// stays where it is, so that their points have one place in the order of logging.
 pub(super) type Stretch = Vec<Arc<SegmentMeta>>;
 
-/// All stretches of a table. Left out are full files, files that somebody else wrote, and those that `left_alone` names.
+/// All stretches of a table. Left out are full files, files that somebody else wrote or that came from another lake, and those that `left_alone` names.
 /// Linear in the segments.
 pub(super) fn stretches(
     segments: &[Arc<SegmentMeta>],
@@ -42,7 +42,8 @@ pub(super) fn stretches(
             continue;
         };
         let is_full = segment.level > 0 && segment.bytes >= limits.full_bytes;
-        if is_full || left_alone.contains(&segment.name) {
+        // What came from another lake has to keep its name for the next merge of that lake.
+        if is_full || segment.source.is_some() || left_alone.contains(&segment.name) {
             ended.extend(open.remove(project));
         } else {
             open.entry(project).or_default().push(Arc::clone(segment));

@@ -23,8 +23,9 @@ pub(super) fn purge(
         doomed.contains(&(Arc::clone(project), Arc::clone(run_id)))
     };
     for segment in holders(points, doomed)? {
-        if segment.index.is_none() {
-            // Another program wrote it, and nobody says how it is sorted. Its points stay hidden.
+        if segment.index.is_none() || segment.source.is_some() {
+            // Another program wrote it, and nobody says how it is sorted; or it came from a lake that is merged again, and would
+            // come again. Its points stay hidden.
             return Ok(());
         }
         let index = segment::read_index(&segment)?;
@@ -78,6 +79,7 @@ fn replace(
         txns: Vec::new(),
         operation: "delete",
         data_change: true,
+        takes_place: true,
     };
     let outcome = segment::commit(table, kept, edit, (world.now_us)())?;
     Ok(outcome != Outcome::Superseded)

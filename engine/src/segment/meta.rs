@@ -276,6 +276,7 @@ impl SegmentMeta {
             footer,
             index_crc32c,
             rollup,
+            source: add.source().map(str::to_owned),
             tells_of_deletion: tag("deletions") == Some("true"),
             cached: CachedIndex::default(),
         }

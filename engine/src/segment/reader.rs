@@ -694,7 +694,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A missing file of a segment means that the snapshot is older than what is kept.
-fn expired(error: Error) -> Error {
+pub(super) fn expired(error: Error) -> Error {
     match error {
         Error::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Error::SnapshotExpired { path }

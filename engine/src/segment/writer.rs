@@ -40,13 +40,13 @@ pub(crate) struct NewSegment {
     table: PathBuf,
     /// Each file: where it was written and its name in the table. The data file is last, so that it never stands in
     /// its place without its index.
-    files: Vec<(PathBuf, String)>,
+    pub(super) files: Vec<(PathBuf, String)>,
     placed: bool,
     kept: bool,
 }
 
 impl NewSegment {
-    fn new(table: &Path, add: Add, files: Vec<(PathBuf, String)>) -> Self {
+    pub(super) fn new(table: &Path, add: Add, files: Vec<(PathBuf, String)>) -> Self {
         Self { add, table: table.to_owned(), files, placed: false, kept: false }
     }
 

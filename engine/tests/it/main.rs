@@ -21,6 +21,7 @@ mod hosts;
 mod kills;
 mod log;
 mod logging;
+mod merge;
 mod recovery;
 mod travel;
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from runlake._native import Relation
 
+    _Path = str | os.PathLike[str]
+
 
 def open(store: str | os.PathLike[str] | None = None) -> Lake:
     """Opens a lake for reading; it may be one that other processes write at the moment. Never creates one.
@@ -129,6 +131,24 @@ class Lake(_native.Lake):
             NotFound: no deleted run is called so.
         """
         return self._restore([runs] if isinstance(runs, str) else list(runs))
+
+    def merge(self, sources: _Path | Iterable[_Path], *, final: bool = False) -> int:
+        """Merges other lakes into this one: their runs, points and facts. Returns how many points came.
+
+        It can be repeated at any time, also while the sources go on: what is new comes, and nothing is doubled. What stands
+        in the log of a living writer comes once it is flushed there.
+
+        Args:
+            sources: the folder of a lake, or several.
+            final: the last merge of these lakes. Their files become this lake's own and are compacted with the rest.
+
+        Raises:
+            NoLake: no lake stands at one of the folders; then nothing is merged.
+        """
+        import os
+
+        several = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+        return self._merge(several, final)
 
     def __repr__(self) -> str:
         return f"<runlake.Lake {self.path!r}>"

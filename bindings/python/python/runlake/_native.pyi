@@ -105,6 +105,8 @@ class Lake:
     def find_run(self, run: str) -> tuple[str, str]: ...
     def _delete(self, runs: list[str], for_good: bool) -> int:
         """Deletes runs, as they are named."""
+    def _merge(self, sources: list[_Path], is_last: bool) -> int:
+        """Merges lakes into this one. Returns how many points came."""
     def _restore(self, runs: list[str]) -> int:
         """Restores deleted runs."""
     def _pin(self, version: int | None = None) -> Snapshot:
