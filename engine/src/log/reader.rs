@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    BLOCK_BYTES, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
+    BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
     concurrent::{FileExt as _, Ordering, fence},
     frame::{self, Next, Read, Space},
     header::{
@@ -170,6 +170,8 @@ impl LogReader {
         let mut found = Found::default();
         let (mut spans, all) = self.fetch(tails, most)?;
         let (mut at, mut offset) = (0, 0);
+        // The spans before this one were read before the last look at all blocks, so that look has found their names.
+        let mut named_below = 0;
         while let Some(span) = spans.get(at) {
             let Next::Frame(frame, len) =
                 frame::next(self.header.salt, span.bytes.get(offset..).unwrap_or_default())
@@ -181,18 +183,21 @@ impl LogReader {
             if !self.take(&frame, position, &mut found) {
                 // The name was published in a block at which we had looked before, or in one that is still to come:
                 // look at all blocks once more. The name was published before this frame, so that cannot miss it.
-                let more = if most == usize::MAX {
-                    self.fetch(tails, most)?.0
-                } else {
-                    self.look_ahead(tails, most)?;
-                    Vec::new()
+                let known = at >= named_below && {
+                    let more = if most == usize::MAX {
+                        self.fetch(tails, most)?.0
+                    } else {
+                        self.look_ahead(tails, most)?;
+                        Vec::new()
+                    };
+                    named_below = spans.len();
+                    spans.extend(more);
+                    spans.get(at).is_some_and(|span| {
+                        let bytes = span.bytes.get(offset..).unwrap_or_default();
+                        matches!(frame::next(self.header.salt, bytes), Next::Frame(frame, _)
+                            if self.take(&frame, position, &mut found))
+                    })
                 };
-                let known = spans.get(at).is_some_and(|span| {
-                    let bytes = span.bytes.get(offset..).unwrap_or_default();
-                    matches!(frame::next(self.header.salt, bytes), Next::Frame(frame, _)
-                        if self.take(&frame, position, &mut found))
-                });
-                spans.extend(more);
                 if !known && !self.nameless {
                     self.nameless = true;
                     let detail = "a frame uses a name that is not defined; it and others like it are left out";
@@ -315,7 +320,8 @@ impl LogReader {
             }
             let room = (blocks - block) * BLOCK_BYTES;
             let from = self.consumed[block];
-            let sane = |tail: &usize| (from..=room).contains(tail);
+            // A block has taken others with it only for a frame that is larger than one.
+            let sane = |tail: &usize| (from..=room.min(FRAME_BYTES_MAX)).contains(tail);
             let word = Self::word(&head, block);
             let mut tail = tail_bytes(word).filter(sane);
             if tail.is_none() && tails == Tails::Exact && !self.astray.contains(&block) {
@@ -379,8 +385,12 @@ impl LogReader {
             good = self.learn(&bytes);
         }
         if good >= published {
-            bytes.truncate(good);
-            spans.push(Span { start: first, bytes });
+            if good > 0 {
+                // What was asked for may be far more than what stands there.
+                bytes.truncate(good);
+                bytes.shrink_to_fit();
+                spans.push(Span { start: first, bytes });
+            }
             return Ok(good);
         }
         let mut at = 0;
@@ -431,7 +441,7 @@ impl LogReader {
     fn extent(&self, start: u64) -> Result<usize> {
         let len = self.source.at(&self.path, start, 4)?;
         let len = len.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
-        let believed = if len <= super::FRAME_BYTES_MAX { len } else { 0 };
+        let believed = if len <= FRAME_BYTES_MAX { len } else { 0 };
         Ok(believed.max(1).next_multiple_of(BLOCK_BYTES))
     }
 
@@ -507,5 +517,86 @@ impl Source {
         }
         bytes.truncate(done);
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{frame::Frame, header::Mode, tail_word};
+
+    /// A log file of so many blocks, none of which holds anything.
+    fn empty(blocks: u32) -> (Header, Vec<u8>) {
+        let header = Header {
+            blocks,
+            salt: 7,
+            mode: Mode::Mapped,
+            number: 1,
+            created_us: 0,
+            file: uuid::Uuid::nil(),
+            writer: uuid::Uuid::nil(),
+            boot_id: String::new(),
+        };
+        let mut image = vec![0; blocks_start(blocks as usize)];
+        image[..header.encode().len()].copy_from_slice(&header.encode());
+        (header, image)
+    }
+
+    fn reader(folder: &Path, image: &[u8]) -> LogReader {
+        let path = folder.join("000001.log");
+        disk::create_with(&path, image).unwrap();
+        LogReader::open(&path).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_tail_word_beyond_the_largest_frame_makes_no_sense_and_reserves_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, mut image) = empty(1 << 16);
+        let word = tail_word((1 << 31) - 8);
+        image[HEADER_BYTES..][..8].copy_from_slice(&word.to_le_bytes());
+        let mut reader = reader(folder.path(), &image);
+        assert!(reader.read(Tails::Exact).unwrap().points.is_empty());
+        let [problem] = reader.problems() else { panic!("{:?}", reader.problems()) };
+        assert!(problem.to_string().contains("a tail word makes no sense"), "{problem}");
+    }
+
+    #[test]
+    fn blocks_that_a_header_only_claims_hold_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, image) = empty(1 << 16);
+        let mut reader = reader(folder.path(), &image[..HEADER_BYTES]);
+        let (spans, all) = reader.fetch(Tails::Unknown, usize::MAX).unwrap();
+        assert!(all && spans.is_empty(), "{} spans of nothing", spans.len());
+    }
+
+    #[test]
+    fn a_name_that_is_lost_is_looked_for_once_not_for_each_of_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (header, mut image) = empty(1024);
+        let points = [(crate::MetricId(5), 1.0)];
+        let mut bytes = Vec::new();
+        for step in 0..900 {
+            let row = Frame::Row { run: 1, labels: NO_LABELS, step, time: 0, points: &points };
+            let start = bytes.len();
+            bytes.resize(start + row.bytes(), 0);
+            row.write(header.salt, &mut bytes[start..]);
+        }
+        assert!(bytes.len() < BLOCK_BYTES);
+        let word = tail_word(bytes.len());
+        image[HEADER_BYTES..][..8].copy_from_slice(&word.to_le_bytes());
+        image.extend(bytes);
+        let mut reader = reader(folder.path(), &image);
+        let before = bytes_read();
+        assert!(reader.read(Tails::Exact).unwrap().points.is_empty());
+        assert_eq!(reader.problems().len(), 1, "{:?}", reader.problems());
+        assert!(bytes_read() - before < 4 * image.len() as u64, "the file was read twice");
+    }
+
+    /// What this thread has read so far, from files or caches, as the kernel counts it.
+    fn bytes_read() -> u64 {
+        let counts = disk::read(Path::new("/proc/thread-self/io")).unwrap();
+        let counts = String::from_utf8(counts).unwrap();
+        let line = counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        line.parse().unwrap()
     }
 }
