@@ -453,7 +453,9 @@ impl Run {
                 next.fetch_max(after, Ordering::Relaxed);
             });
         }
-        next.fetch_add(count, Ordering::Relaxed)
+        // Behind the last step that there is comes that step again: none is refused, and none goes back.
+        let further = |step: i64| Some(step.saturating_add(count));
+        next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, further).unwrap_or_else(|step| step)
     }
 
     #[inline]

@@ -98,6 +98,20 @@ fn steps_count_on_where_none_is_given_also_after_a_resume() {
 }
 
 #[test]
+fn behind_the_last_step_that_there_is_comes_that_step_again() {
+    let (_folder, lake) = lake();
+    let run = lake.run("p").id("r").start().unwrap();
+    let metric = run.metric("m").unwrap();
+    run.log(i64::MAX - 1, &[(metric, 0.0)]).unwrap();
+    for value in 1..4 {
+        run.log(None, &[(metric, f64::from(value))]).unwrap();
+    }
+    run.log_many(metric, None, None, &[4.0, 5.0]).unwrap();
+    let steps: Vec<i64> = points(&lake.snapshot().unwrap()).iter().map(|point| point.3).collect();
+    assert_eq!(steps, [i64::MAX - 1, i64::MAX, i64::MAX, i64::MAX, i64::MAX, i64::MAX]);
+}
+
+#[test]
 fn large_rows_large_facts_and_bulk_columns_come_back_whole() {
     let (_folder, lake) = lake();
     let run = lake.run("p").id("r").start().unwrap();
