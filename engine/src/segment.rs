@@ -523,4 +523,40 @@ pub(crate) mod tests {
             assert!(bits(&read.values) == bits(&sorted.values));
         }
     }
+
+    #[test]
+    fn an_index_whose_rows_overlap_or_cannot_be_counted_is_damaged() {
+        let row = |first_row, count| IndexRow {
+            key: key_of("r", "m", None, "one"),
+            first_row,
+            summary: Summary { count, ..Summary::of(0, 0, 0.0) },
+        };
+        let sound = |rows: &[IndexRow]| reader::lie_side_by_side(rows);
+        assert!(sound(&[]) && sound(&[row(0, 3), row(3, 1)]));
+        assert!(!sound(&[row(1, 3)]) && !sound(&[row(0, 3), row(2, 1)]));
+        assert!(!sound(&[row(0, 3), row(3, u64::MAX)]));
+    }
+
+    #[test]
+    fn what_the_catalog_says_of_the_rows_reserves_no_memory() {
+        let table = tempfile::tempdir().unwrap();
+        let fact = Fact {
+            project: "p".into(),
+            run_id: "r".into(),
+            kind: FactKind::Config,
+            key: "lr".into(),
+            value: None,
+            launch: "one".into(),
+            hlc: 1,
+            writer: "w".into(),
+            position: 1,
+        };
+        let mut new = write_facts(table.path(), &[fact], 0).unwrap();
+        new.place().unwrap();
+        let meta = SegmentMeta {
+            rows: u64::MAX >> 1,
+            ..SegmentMeta::from_add(table.path(), &new.keep(), 1)
+        };
+        assert_eq!(read_facts(&meta).unwrap().len(), 1);
+    }
 }

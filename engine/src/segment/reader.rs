@@ -144,7 +144,7 @@ fn summarize(segment: &SegmentMeta) -> Result<Vec<IndexRow>> {
 pub(crate) fn read_facts(segment: &SegmentMeta) -> Result<Vec<Fact>> {
     let decoder = open(segment, &Rows::Any(Filter::default()), &[])?;
     let mut names: FxHashMap<String, Arc<str>> = FxHashMap::default();
-    let mut facts = Vec::with_capacity(segment.rows.try_into().unwrap_or(0));
+    let mut facts = Vec::new();
     for batch in decoder {
         let batch = batch?;
         let column = |name: &str, kind: &DataType| as_column(&batch, name, kind, &segment.path);
@@ -511,14 +511,22 @@ fn read_side_index(segment: &SegmentMeta, path: &Path) -> Result<Vec<IndexRow>> 
     for batch in (Decoder { path: path.to_owned(), reader }) {
         take_index(&batch?, path, &mut index)?;
     }
-    let mut next = 0;
-    for row in &index {
-        if row.first_row != next {
-            return Err(Error::corrupt(path, 0, "its series do not lie side by side"));
-        }
-        next = row.rows().end;
+    if !lie_side_by_side(&index) {
+        return Err(Error::corrupt(path, 0, "its series do not lie side by side"));
     }
     Ok(index)
+}
+
+/// Whether the rows of each series begin where those of the one before end, within what can be counted.
+pub(super) fn lie_side_by_side(index: &[IndexRow]) -> bool {
+    let mut next = Some(0);
+    for row in index {
+        if next != Some(row.first_row) {
+            return false;
+        }
+        next = row.first_row.checked_add(row.summary.count);
+    }
+    next.is_some()
 }
 
 fn take_index(batch: &RecordBatch, path: &Path, index: &mut Vec<IndexRow>) -> Result<()> {
