@@ -361,7 +361,17 @@ impl Lake {
     /// The runs that were deleted so long ago, or so thoroughly, that they are left out from now on. Not those of which
     /// anything stands in a log: that would come back.
     fn doomed(&self) -> Result<RunKeys> {
-        let snapshot = self.snapshot()?;
+        // Another process may remove the facts that it has merged while they are read here: then there are newer ones.
+        for _ in 0..16 {
+            match self.doomed_in(&self.snapshot()?) {
+                Err(Error::SnapshotExpired { .. }) => {}
+                found => return found,
+            }
+        }
+        self.doomed_in(&self.snapshot()?)
+    }
+
+    fn doomed_in(&self, snapshot: &Snapshot) -> Result<RunKeys> {
         let before = os::now_us().saturating_sub(deletion::GRACE_US);
         let mut doomed: RunKeys = snapshot
             .deleted_runs()?

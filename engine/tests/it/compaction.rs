@@ -1,6 +1,11 @@
 //! Compaction changes which files hold the points, and never the points: also while others write, and when it is killed.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use runlake_engine::{Compacted, Error, Filter, Lake, State};
 use serde_json::json;
@@ -108,11 +113,33 @@ fn an_older_snapshot_reads_on_until_its_files_are_collected_and_then_says_so() {
 }
 
 #[test]
+fn compactions_of_two_processes_at_once_do_not_stop_one_another() {
+    let (_folder, lake) = lake();
+    fill(&lake, 2);
+    let other = Lake::open(lake.path()).unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                assert_eq!(compact(&other, false).problems, [""; 0]);
+            }
+        });
+        // What the other one reads is merged and removed under it.
+        for _ in 0..30 {
+            fill(&lake, 1);
+            compact(&lake, true);
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(points(&lake.snapshot().unwrap()).len(), (2 + 30) * 2 * 4 * 3);
+}
+
+#[test]
 fn compaction_and_flushes_at_once_lose_nothing_and_double_nothing() {
     const ROWS: i64 = 4_000;
     let (_folder, lake) = lake();
     let run = lake.run("p").id("r").start().unwrap();
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let metric = run.metric("m").unwrap();
@@ -123,13 +150,13 @@ fn compaction_and_flushes_at_once_lose_nothing_and_double_nothing() {
                 }
             }
             // ORDERING: SeqCst, for simplicity: it only ends the loops of the other threads.
-            done.store(true, std::sync::atomic::Ordering::SeqCst);
+            done.store(true, Ordering::SeqCst);
         });
         for _ in 0..2 {
             scope.spawn(|| {
                 // A lake of its own, as another process would have.
                 let other = Lake::open(lake.path()).unwrap();
-                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                while !done.load(Ordering::SeqCst) {
                     compact(&other, false);
                     let mut steps: Vec<i64> =
                         points(&other.snapshot().unwrap()).iter().map(|point| point.3).collect();
