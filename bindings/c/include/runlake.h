@@ -1,8 +1,8 @@
 // Runlake for C and C++: log the metrics of training runs into a directory.
 //
-// Every call returns a RunlakeStatus; runlake_error() has the message of the last failure of the calling thread. Texts
-// are UTF-8 and end with a zero byte. Calls may come from any thread. Link librunlake.so, or librunlake.a with -lpthread
-// -ldl -lm. examples/trainer.c is a whole program.
+// Every call that can fail returns a RunlakeStatus; runlake_error() has the message of the last failure of the calling
+// thread. Texts are UTF-8 and end with a zero byte. Calls may come from any thread. Link librunlake.so, or librunlake.a
+// with -lpthread -ldl -lm. examples/trainer.c is a whole program.
 
 
 #ifndef RUNLAKE_H

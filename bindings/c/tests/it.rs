@@ -1,8 +1,8 @@
-//! The C library as programs in C use it: the header, both libraries, and the example under a sanitizer.
+//! The C library as programs in C and C++ use it: the header, both libraries, and the example under a sanitizer.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test may fail as a test does")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -40,17 +40,47 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
+/// A language that the header is for.
+#[derive(Debug, Clone, Copy)]
+enum Language {
+    C,
+    Cpp,
+}
+
+impl Language {
+    /// The compiler, and what tells it the language.
+    fn compiler(self) -> (String, [&'static str; 3]) {
+        let (variable, usual, arguments) = match self {
+            Self::C => ("CC", "cc", ["-std=c11", "-x", "c"]),
+            Self::Cpp => ("CXX", "c++", ["-std=c++11", "-x", "c++"]),
+        };
+        (std::env::var(variable).unwrap_or_else(|_| usual.to_owned()), arguments)
+    }
+}
+
+/// Stops the program where it reads or writes what is not its own, or does what C does not define.
+const SANITIZED: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
 /// Compiles a program of this crate, with warnings as errors, and links it as `link` says.
-fn compile(source: &str, folder: &Path, extra: &[&str], link: &[&str]) -> PathBuf {
+fn compile(
+    language: Language,
+    source: &str,
+    folder: &Path,
+    extra: &[&str],
+    link: &[&str],
+) -> PathBuf {
     let program = folder.join("program");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let (compiler, arguments) = language.compiler();
     run(Command::new(compiler)
-        .args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-g", "-O1"])
+        .args(["-D_POSIX_C_SOURCE=200809L", "-g", "-O1"])
         .args(["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"])
         .args(extra)
         .arg("-I")
         .arg(crate_dir().join("include"))
+        .args(arguments)
         .arg(crate_dir().join(source))
+        // What follows is no source.
+        .args(["-x", "none"])
         .args(link)
         .args(["-lpthread", "-ldl", "-lm"])
         .arg("-o")
@@ -120,13 +150,41 @@ fn the_header_says_what_the_library_does() {
 fn a_trainer_in_c_logs_through_the_static_library_under_a_sanitizer() {
     let folder = tempfile::tempdir().unwrap();
     let library = library("librunlake.a");
-    let program = compile(
-        "examples/trainer.c",
-        folder.path(),
-        &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-        &[library.to_str().expect("a path in UTF-8")],
-    );
+    let library = library.to_str().expect("a path in UTF-8");
+    let program = compile(Language::C, "examples/trainer.c", folder.path(), &SANITIZED, &[library]);
     train(&program, &mut Command::new(&program));
+}
+
+#[test]
+fn what_cannot_be_done_is_a_status_with_a_message_in_c_and_in_cpp() {
+    let library = library("librunlake.a");
+    let library = library.to_str().expect("a path in UTF-8");
+    for language in [Language::C, Language::Cpp] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = compile(language, "tests/statuses.c", folder.path(), &SANITIZED, &[library]);
+        let output = run(Command::new(&program).arg(folder.path()));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "2 points, 0 rows dropped\n", "{language:?}");
+    }
+}
+
+/// Whoever loads the library gets no names but those in the header: no other zstd, no other allocator.
+#[test]
+fn the_shared_library_has_the_names_of_the_header_and_no_others() {
+    let output =
+        run(Command::new("nm").args(["-D", "--defined-only"]).arg(library("librunlake.so")));
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let names: BTreeSet<&str> =
+        listed.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let header = std::fs::read_to_string(crate_dir().join("include/runlake.h")).unwrap();
+    let called = header.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let called: BTreeSet<&str> = called
+        .filter_map(|line| {
+            let (before, _) = line.split_once('(')?;
+            before.rsplit([' ', '*']).next().filter(|name| name.starts_with("runlake_"))
+        })
+        .collect();
+    assert_eq!(names, called);
 }
 
 #[test]
@@ -134,7 +192,7 @@ fn a_trainer_in_c_logs_through_the_shared_library() {
     let folder = tempfile::tempdir().unwrap();
     let library = library("librunlake.so");
     let library_path = library.to_str().expect("a path in UTF-8");
-    let program = compile("examples/trainer.c", folder.path(), &[], &[library_path]);
+    let program = compile(Language::C, "examples/trainer.c", folder.path(), &[], &[library_path]);
     let beside = library.parent().expect("a file is in a folder");
     train(&program, Command::new(&program).env("LD_LIBRARY_PATH", beside));
 }
@@ -168,7 +226,7 @@ fn children_forked_while_threads_log_lose_nothing_and_leave_the_parent_alone() {
     let folder = tempfile::tempdir().unwrap();
     let library = library("librunlake.a");
     let library_path = library.to_str().expect("a path in UTF-8");
-    let program = compile("tests/fork.c", folder.path(), &[], &[library_path]);
+    let program = compile(Language::C, "tests/fork.c", folder.path(), &[], &[library_path]);
     let lake = folder.path().join("runs.lake");
     let output = run(Command::new(&program).arg(&lake).arg(children.to_string()));
     let logged: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
