@@ -21,6 +21,7 @@ mod hosts;
 mod kills;
 mod log;
 mod logging;
+mod many_series;
 mod merge;
 mod recovery;
 mod travel;
