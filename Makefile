@@ -11,6 +11,10 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/runlake/target
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# How long each fuzz target runs, and which.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= frames log_file commit segment operations
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -74,23 +78,44 @@ wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first tim
 	echo "[2/2] the wheel, optimised"
 	$(BIN)/maturin build --manifest-path $(PACKAGE)/Cargo.toml --profile dist --out dist
 
-prove: ## proofs of the log, 2,000 kills, 25 made-up logs, many damaged bytes
-	echo "Proofs of the log; writers killed, stopped and forked at random; logs made up from seeds; flipped bytes: about 40 minutes."
-	echo "[1/4] proofs, by loom"
+prove: ## proofs of the log, 2,000 kills, made-up logs, damage, a log of 4 GiB, a million series, fuzzing: about 2 hours
+	echo "[1/7] proofs, by loom"
 	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/proof" RUSTFLAGS="--cfg proof" cargo test -p runlake-engine --lib proofs -- --nocapture
-	echo "[2/4] the same, larger, in random schedules by shuttle"
+	echo "[2/7] the same, larger, in random schedules by shuttle"
 	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/shuttle" RUSTFLAGS="--cfg proof --cfg shuttle" \
 		cargo test -p runlake-engine --lib proofs -- --nocapture
-	echo "[3/4] kills"
+	echo "[3/7] frames and blocks under valgrind"
+	if command -v valgrind > /dev/null; then
+		cargo test -p runlake-engine -p runlake-query --lib --config \
+			'target."cfg(unix)".runner = ["valgrind", "--error-exitcode=1", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]' \
+			-- --test-threads=1 log::frame log::memory log::header log::reader
+	else
+		echo "valgrind is missing: this step is left out"
+	fi
+	echo "[4/7] kills"
 	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked
-	echo "[4/4] made-up logs, damage, and a log of 4 GiB"
+	echo "[5/7] made-up logs, damage, and a log of 4 GiB"
 	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 RUNLAKE_LOG_MIB=4096 cargo test --workspace --test it -- roundtrip damage recovery
+	echo "[6/7] a run of 1,000,000 series"
+	RUNLAKE_SERIES=1000000 cargo test --workspace --test it -- --nocapture many_series
+	echo "[7/7] fuzzing, ten minutes for each target"
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
 frameworks: ## (nothing yet) the package under PyTorch, Lightning and others
 	echo "No framework is tested yet."
 
-fuzz: ## (nothing yet) fuzzing of the decoders
-	echo "There are no fuzz targets yet. The decoders' own tests in 'make test' try every prefix and every flipped byte."
+fuzz: ## fuzzing of decoders, and of operations beside a model; FUZZ_SECONDS=60 for each target
+	command -v cargo-fuzz > /dev/null || test -x "$$CARGO_TARGET_DIR/tools/bin/cargo-fuzz" \
+		|| cargo install --quiet --locked --root "$$CARGO_TARGET_DIR/tools" cargo-fuzz
+	export PATH="$$PATH:$$CARGO_TARGET_DIR/tools/bin"
+	# The stable compiler has the address sanitizer, and asks for this where somebody wants it.
+	export RUSTC_BOOTSTRAP=1
+	for target in $(FUZZ_TARGETS); do
+		echo "[$$target] $(FUZZ_SECONDS) seconds; the first time it is compiled, with its dependencies: about 10 minutes"
+		mkdir -p fuzz/corpus/$$target
+		cargo fuzz run --target-dir "$$CARGO_TARGET_DIR/fuzz" --codegen-units 16 $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 -verbosity=1
+	done
 
 # The virtual environment with what builds the package.
 tools:

@@ -8,6 +8,8 @@
 mod action;
 mod checkpoint;
 mod commit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod kind;
 mod location;
 mod place;

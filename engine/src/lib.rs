@@ -27,6 +27,8 @@ mod fact;
 mod filter;
 #[cfg(not(proof))]
 mod flush;
+#[cfg(all(any(test, fuzzing), not(proof)))]
+pub mod fuzzing;
 #[cfg(not(proof))]
 mod lake;
 mod log;

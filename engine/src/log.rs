@@ -19,6 +19,8 @@ mod concurrent;
 mod explored;
 mod file;
 pub(crate) mod frame;
+#[cfg(all(any(test, fuzzing), not(proof)))]
+pub(crate) mod fuzzing;
 pub(crate) mod header;
 pub(crate) mod heartbeat;
 mod memory;

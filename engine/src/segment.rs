@@ -5,6 +5,8 @@ use std::path::PathBuf;
 mod column;
 mod copy;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod meta;
 mod reader;

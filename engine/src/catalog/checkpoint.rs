@@ -70,7 +70,8 @@ impl Hint {
         if let Err(error) = &hint {
             tracing::warn!(path = %Self::path(log).display(), %error, "the checkpoint hint is not readable");
         }
-        Ok(hint.ok().filter(|hint: &Self| hint.version <= LAST_VERSION))
+        let names_files = |hint: &Self| hint.version <= LAST_VERSION && hint.parts != Some(0);
+        Ok(hint.ok().filter(names_files))
     }
 
     /// The checkpoint that it names.

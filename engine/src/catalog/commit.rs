@@ -52,6 +52,20 @@ pub(super) fn encode(actions: Actions, operation: &'static str, now_ms: i64) -> 
     bytes
 }
 
+/// The bytes of a sealed file with the checksum that they should have; other bytes as they are.
+#[cfg(any(test, fuzzing))]
+pub(super) fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let mut sealed = bytes.to_vec();
+    if bytes.starts_with(SEAL)
+        && let Some(place) = sealed.get_mut(SEAL.len()..SEAL.len() + 8)
+    {
+        place.copy_from_slice(ZEROS);
+        let digits = format!("{:08x}", crc32c::crc32c(&sealed));
+        sealed[SEAL.len()..][..8].copy_from_slice(digits.as_bytes());
+    }
+    sealed
+}
+
 /// Decodes the file of a commit. Total; every change of a sealed file is noticed, unless it leaves the actions as they
 /// were.
 pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Actions> {

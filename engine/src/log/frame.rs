@@ -177,7 +177,7 @@ fn len32(text: &str) -> u32 {
     text.len() as u32
 }
 
-fn checksum(salt: u32, header: &[u8; FRAME_HEADER], payload: &[u8]) -> u32 {
+pub(super) fn checksum(salt: u32, header: &[u8; FRAME_HEADER], payload: &[u8]) -> u32 {
     let crc =
         crc32c::crc32c_append(salt, header.first_chunk::<4>().map_or(&[], |len| len.as_slice()));
     let crc =

@@ -21,7 +21,7 @@ pub(crate) const PLACE_BYTES: usize = 24;
 /// How many runs have a place there; a file with more is read whole to learn the last step of the others.
 pub(crate) const PLACES: usize = (HEADER_BYTES - PLACES_OFFSET) / PLACE_BYTES;
 /// The bytes that the checksum covers, and where it stands.
-const FIXED: usize = 112;
+pub(super) const FIXED: usize = 112;
 const MAGIC: [u8; 8] = *b"RUNLAKE\n";
 const VERSION: u32 = 1;
 

@@ -1,0 +1,217 @@
+//! What fuzzers run on the log: any bytes as frames, any file as a log file.
+#![expect(clippy::panic, reason = "a fuzzer takes a panic for a finding")]
+
+use std::path::Path;
+
+use super::{
+    BLOCK_BYTES, HEADER_BYTES, LogFile, TAIL_STRIDE, blocks_start, file_bytes, file_name,
+    frame::{self, FRAME_HEADER, Frame, Next, Read},
+    header::{FIXED, Header},
+    reader::{LogReader, Tails},
+    tail_word,
+};
+use crate::{Error, Points, disk, names::MetricId};
+
+/// The salt of the frames that have no file.
+const SALT: u32 = 7;
+/// The largest file that is laid out.
+const FILE_BYTES: usize = 1 << 20;
+/// The checksums of the input are set right, so that it gets past them.
+const MENDED: u8 = 1;
+/// The file ends with the last byte that the input places.
+const CUT_SHORT: u8 = 2;
+
+/// Reads a byte of flags and then frames, one after the other, as they stand in a block.
+pub(crate) fn frames(input: &[u8]) {
+    let Some((flags, bytes)) = input.split_first() else { return };
+    let mut bytes = bytes.to_vec();
+    if flags & MENDED != 0 {
+        mend_frames(SALT, &mut bytes);
+    }
+    let mut rest = bytes.as_slice();
+    while let Next::Frame(read, len) = frame::next(SALT, rest) {
+        assert!((FRAME_HEADER..=rest.len().next_multiple_of(8)).contains(&len));
+        assert_reads_as_written(&read);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+}
+
+/// What was read means the same once it is written again.
+fn assert_reads_as_written(read: &Read<'_>) {
+    let again = |frame: Frame<'_>| {
+        let mut bytes = vec![0; frame.bytes()];
+        frame.write(SALT, &mut bytes);
+        bytes
+    };
+    match read {
+        Read::Name { space, id, texts } => {
+            let bytes = again(Frame::Name { space: *space, id: *id, texts: *texts });
+            assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
+        }
+        Read::Fact { run, hlc, kind, key, value } => {
+            let fact = Frame::Fact { run: *run, hlc: *hlc, kind, key, value: *value };
+            let bytes = again(fact);
+            assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
+        }
+        Read::Row(row) => {
+            let points: Vec<_> = row.points().map(|(id, value)| (MetricId(id), value)).collect();
+            let (run, labels, step, time) = (row.run, row.labels, row.step, row.time);
+            let bytes = again(Frame::Row { run, labels, step, time, points: &points });
+            assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
+        }
+        Read::Many(many) => {
+            let (mut steps, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            for (step, time, value) in many.points() {
+                steps.push(step);
+                times.push(time);
+                values.push(value);
+            }
+            let bytes = again(Frame::Many {
+                run: many.run,
+                labels: many.labels,
+                metric: many.metric,
+                step: 0,
+                time: 0,
+                steps: Some(&steps),
+                times: Some(&times),
+                values: &values,
+            });
+            let Next::Frame(Read::Many(written), _) = frame::next(SALT, &bytes) else {
+                panic!("many points are no longer many points");
+            };
+            let bits = |(step, time, value): (i64, i64, f64)| (step, time, value.to_bits());
+            assert!(many.points().map(bits).eq(written.points().map(bits)));
+        }
+        Read::Other => {}
+    }
+}
+
+/// Reads a log file: as its own host does, as another boot does, and as an adopter does who seals it first. It lies in
+/// `folder`, which is empty.
+pub(crate) fn log_file(input: &[u8], folder: &Path) {
+    let Some(image) = lay_out(input) else { return };
+    let path = folder.join(file_name(1));
+    disk::create_with(&path, &image).expect("the folder is empty");
+    let live = read_twice(&path, Tails::Exact);
+    let booted = read_twice(&path, Tails::Unknown);
+    let (Some((header, live)), Some(_)) = (live, booted) else { return };
+    if image.len() < file_bytes(header.blocks as usize) {
+        let refused = LogFile::seal_orphan(&path, &header).expect_err("it was cut short");
+        assert_eq!(refused.kind(), std::io::ErrorKind::UnexpectedEof);
+        return;
+    }
+    LogFile::seal_orphan(&path, &header).expect("it can be mapped");
+    let (_, sealed) = read_twice(&path, Tails::Exact).expect("its header is what it was");
+    assert_eq!(bits(&live), bits(&sealed), "sealing takes nothing away and adds nothing");
+}
+
+/// The header and the points of a log file, if it is one.
+fn read_twice(path: &Path, tails: Tails) -> Option<(Header, Points)> {
+    let mut reader = match LogReader::open(path) {
+        Ok(reader) => reader?,
+        Err(Error::Corrupt { .. }) => return None,
+        Err(error) => panic!("{error}"),
+    };
+    let _hint = reader.last_step(1).expect("the file can be read");
+    let found = reader.read(tails).expect("the file can be read");
+    assert!(found.points.len() * 8 <= FILE_BYTES, "every value takes eight bytes");
+    let problems = reader.problems().len();
+    let more = reader.read(tails).expect("the file can be read");
+    assert!(more.points.is_empty() && more.facts.is_empty(), "nothing was published meanwhile");
+    assert_eq!(reader.problems().len(), problems, "what is damaged is said once");
+    Some((reader.header().clone(), found.points))
+}
+
+fn bits(points: &Points) -> (Vec<String>, Vec<(u32, i64, i64, u64)>) {
+    let keys = points.keys.iter().map(|key| format!("{key:?}")).collect();
+    let rows = (0..points.len()).map(|row| {
+        let value = points.values[row].to_bits();
+        (points.series[row], points.steps[row], points.times[row], value)
+    });
+    (keys, rows.collect())
+}
+
+/// The file that an input describes: a byte of flags, then pieces of it, `| offset u32 | len u16 | bytes |`. A log file
+/// is mostly zeros, which no fuzzer should have to carry along.
+fn lay_out(input: &[u8]) -> Option<Vec<u8>> {
+    let (flags, mut rest) = input.split_first()?;
+    let mut image = Vec::new();
+    while let Some((place, after)) = rest.split_first_chunk::<6>() {
+        let [a, b, c, d, e, f] = *place;
+        let (at, len) = (u32::from_le_bytes([a, b, c, d]) as usize, u16::from_le_bytes([e, f]));
+        let bytes = after.get(..usize::from(len)).unwrap_or(after);
+        rest = after.get(bytes.len()..).unwrap_or_default();
+        let end = at.checked_add(bytes.len()).filter(|&end| end <= FILE_BYTES)?;
+        image.resize(end.max(image.len()), 0);
+        image[at..end].copy_from_slice(bytes);
+    }
+    if flags & MENDED != 0 {
+        mend(&mut image);
+    }
+    let blocks = image.get(12..16)?.first_chunk().map_or(0, |&blocks| u32::from_le_bytes(blocks));
+    let whole = file_bytes(blocks.min(1 << 16) as usize);
+    if flags & CUT_SHORT == 0 && whole <= FILE_BYTES {
+        image.resize(whole.max(image.len()), 0);
+    }
+    Some(image)
+}
+
+/// The input that describes a file.
+#[cfg(test)]
+pub(crate) fn describe(image: &[u8], flags: u8) -> Vec<u8> {
+    let mut input = vec![flags];
+    let pieces = image.chunks(64).enumerate().filter(|(_, piece)| piece.iter().any(|&b| b != 0));
+    let mut joined: Vec<(usize, Vec<u8>)> = Vec::new();
+    for (at, piece) in pieces.map(|(number, piece)| (number * 64, piece)) {
+        match joined.last_mut() {
+            Some((start, bytes)) if *start + bytes.len() == at && bytes.len() < 1 << 15 => {
+                bytes.extend(piece);
+            }
+            _ => joined.push((at, piece.to_vec())),
+        }
+    }
+    for (at, bytes) in joined {
+        input.extend(u32::try_from(at).expect("files are small").to_le_bytes());
+        input.extend(u16::try_from(bytes.len()).expect("pieces are small").to_le_bytes());
+        input.extend(bytes);
+    }
+    input
+}
+
+/// Sets the checksums of header and frames right, and the second half of tail words.
+fn mend(image: &mut [u8]) {
+    let word = |image: &[u8], at: usize| {
+        image.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |&word| u32::from_le_bytes(word))
+    };
+    let Some(checked) = image.get(..FIXED) else { return };
+    let crc = crc32c::crc32c(checked);
+    if let Some(place) = image.get_mut(FIXED..FIXED + 4) {
+        place.copy_from_slice(&crc.to_le_bytes());
+    }
+    let (blocks, salt) = (word(image, 12) as usize, word(image, 16));
+    if file_bytes(blocks.min(1 << 16)) > FILE_BYTES {
+        return;
+    }
+    for block in 0..blocks {
+        let tail = HEADER_BYTES + block * TAIL_STRIDE;
+        let published = (word(image, tail) & 0x7fff_fff8) as usize;
+        if let Some(place) = image.get_mut(tail..tail + 8) {
+            place.copy_from_slice(&tail_word(published).to_le_bytes());
+        }
+        let start = blocks_start(blocks) + block * BLOCK_BYTES;
+        mend_frames(salt, image.get_mut(start..).unwrap_or_default());
+    }
+}
+
+/// Sets the checksums of frames right, for as long as their lengths lead from one to the next.
+fn mend_frames(salt: u32, mut bytes: &mut [u8]) {
+    while let Some((header, payload)) = bytes.split_first_chunk_mut::<FRAME_HEADER>() {
+        let len = header.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
+        let Some(payload_len) = len.checked_sub(FRAME_HEADER) else { return };
+        let Some((inner, rest)) = payload.split_at_mut_checked(payload_len) else { return };
+        let crc = frame::checksum(salt, header, inner);
+        header[4..8].copy_from_slice(&crc.to_le_bytes());
+        let padding = len.next_multiple_of(8) - len;
+        bytes = rest.get_mut(padding..).unwrap_or_default();
+    }
+}
