@@ -168,7 +168,7 @@ pub struct Health {
     pub locks: bool,
     /// The number of the group that shares the lake, where one does.
     pub group: Option<u32>,
-    /// Writers that live, each as "host, process id".
+    /// Writers that live, each as "host, process id", and where its log is if not in the lake.
     pub alive: Vec<String>,
     /// Writers on other hosts that do not show that they live.
     pub silent: Vec<SilentWriter>,
@@ -418,14 +418,14 @@ impl Lake {
             let Some(owner) = owner::read(&folder) else { continue };
             match liveness {
                 Liveness::Alive => {
-                    alive.push(format!("{}, process {}", owner.host.name, owner.pid))
+                    let logs = owner.logs.map(|logs| format!(", its log in {}", logs.display()));
+                    let logs = logs.unwrap_or_default();
+                    alive.push(format!("{}, process {}{logs}", owner.host.name, owner.pid));
                 }
                 Liveness::Silent | Liveness::Lost | Liveness::Expired => {
-                    silent.push(SilentWriter {
-                        last_seen_us: owner.last_seen_us(&folder),
-                        host: owner.host.name,
-                        pid: owner.pid,
-                    })
+                    let last_seen_us = owner.last_seen_us(&folder);
+                    let (host, pid) = (owner.host.name, owner.pid);
+                    silent.push(SilentWriter { host, pid, last_seen_us });
                 }
                 Liveness::Dead => {}
             }

@@ -17,7 +17,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An own lake for each test, and no live run before or after it."""
     path = tmp_path / "runs.lake"
     monkeypatch.setenv("RUNLAKE_STORE", str(path))
-    for name in ("RUNLAKE_STRICT", "RUNLAKE_LAUNCH", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"):
+    for name in ("RUNLAKE_STRICT", "RUNLAKE_LOG_DIR", "RUNLAKE_LAUNCH", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     yield path
     runlake.finish()

@@ -301,6 +301,15 @@ def test_strictness_comes_from_the_environment(store: Path, monkeypatch: pytest.
         run.log(3)  # type: ignore[arg-type]
 
 
+def test_logs_can_be_kept_on_a_disk_of_the_host(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNLAKE_LOG_DIR", str(tmp_path / "disk"))
+    run = runlake.init("p")
+    run.log({"x": 1.0})
+    assert len(list((tmp_path / "disk").glob("*/*.log"))) == 1
+    assert list(store.glob("log/*/*.log")) == []
+    assert len(points(store, run)) == 1
+
+
 def test_keys_that_are_made_for_each_call_keep_their_names(store: Path) -> None:
     run = runlake.init("p")
     for step in range(200):

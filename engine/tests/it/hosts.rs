@@ -261,7 +261,9 @@ fn logs_on_a_disk_of_the_host_are_read_and_taken_in_there_and_left_alone_elsewhe
     log(100..150);
     assert_eq!((seen_from(&path, NODE_1), seen_from(&path, NODE_2)), (150, 100));
     assert_eq!(state(&open(&path, NODE_2)), State::Running);
-    assert_eq!(open(&path, NODE_2).health().unwrap().alive.len(), 1);
+    let alive = open(&path, NODE_2).health().unwrap().alive;
+    let process = std::process::id();
+    assert_eq!(alive, [format!("node1, process {process}, its log in {}", logs.display())]);
     assert_eq!(adopt(&open(&path, NODE_1), &[]), Flushed::default(), "it lives");
 
     drop((run, lake));
