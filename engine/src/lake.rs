@@ -583,6 +583,10 @@ impl Core {
     }
 
     pub(crate) fn flush_writer(&self, writer: &Writer) -> Result<Flushed> {
+        if !disk::exists(&writer.home)? {
+            writer.retire();
+            return Ok(Flushed::default());
+        }
         flush::own(&self.process().tables, writer, &self.host, os::now_us())
     }
 

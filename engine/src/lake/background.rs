@@ -163,8 +163,12 @@ fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
         writer.tend(now_us);
         if beat.elapsed() >= heartbeat::EVERY {
             (beat, count) = (Instant::now(), count + 1);
-            if let Err(error) = (Beat { count, time_us: now_us }).show(&writer.home) {
-                tracing::warn!(%error, "other hosts do not see that this writer lives");
+            match (Beat { count, time_us: now_us }).show(&writer.home) {
+                Ok(true) => {}
+                Ok(false) => writer.retire(),
+                Err(error) => {
+                    tracing::warn!(%error, "other hosts do not see that this writer lives");
+                }
             }
         }
         let due = bell.lock().syncs_done < asked;

@@ -44,11 +44,12 @@ impl Beat {
         (u128::from(self.count) | u128::from(self.time_us.cast_unsigned()) << 64).to_le_bytes()
     }
 
-    /// Shows that the writer of `folder` lives. A folder that is gone was adopted, and stays away.
-    pub(crate) fn show(self, folder: &Path) -> Result<()> {
+    /// Shows that the writer of `folder` lives. False where the folder is gone: somebody has adopted it.
+    pub(crate) fn show(self, folder: &Path) -> Result<bool> {
         match disk::write_over(&folder.join(FILE), &self.encode()) {
-            Err(error) if error.is_not_found() => Ok(()),
-            shown => shown,
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -156,12 +157,12 @@ mod tests {
     fn a_heartbeat_reads_as_written_and_is_never_made_where_the_folder_was_adopted() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Beat::read(folder.path()), None);
-        Beat { count: 3, time_us: -1 }.show(folder.path()).unwrap();
+        assert!(!Beat { count: 3, time_us: -1 }.show(folder.path()).unwrap());
         assert_eq!(disk::list(folder.path()).unwrap(), [""; 0]);
         disk::create_with(&folder.path().join(FILE), &Beat { count: 3, time_us: -1 }.encode())
             .unwrap();
         assert_eq!(Beat::read(folder.path()), Some(Beat { count: 3, time_us: -1 }));
-        Beat { count: u64::MAX, time_us: 7 }.show(folder.path()).unwrap();
+        assert!(Beat { count: u64::MAX, time_us: 7 }.show(folder.path()).unwrap());
         assert_eq!(Beat::read(folder.path()), Some(Beat { count: u64::MAX, time_us: 7 }));
     }
 }

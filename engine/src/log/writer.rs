@@ -593,6 +593,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Gives up a log whose folder is gone: a host that could not seal it was told that this one is dead. What is logged
+    /// from here on goes through a new writer.
+    pub(crate) fn retire(&self) {
+        let files = self.files();
+        // ORDERING: Relaxed: who misses the flag finds the sealed file and comes to the same end.
+        self.retired.store(true, Ordering::Relaxed);
+        for file in &files.open {
+            file.seal();
+        }
+    }
+
     /// Seals everything and lets the folder go: whoever comes by may adopt it. A folder without a row is removed.
     pub(crate) fn close(&self) -> Result<()> {
         let mut files = self.files();

@@ -129,6 +129,32 @@ fn after_a_boot_a_host_takes_in_what_it_left_but_not_what_another_of_its_name_wr
     check(&path, true);
 }
 
+#[test]
+fn a_writer_whose_host_was_given_up_although_it_lives_goes_on_in_another_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("runs.lake");
+    let lake = open(&path, NODE_1);
+    let run = lake.run("p").id("r").start().unwrap();
+    let log = |steps: std::ops::Range<i64>| {
+        steps.for_each(|step| run.log_named(step, &[("loss", 0.5)]).unwrap());
+    };
+    log(0..100);
+    let writer = writers(&path).remove(0);
+    // It was cut off for a minute, and its lock says nothing over there.
+    beat(&writer, 0, 60);
+    fs::remove_file(writer.join("LOCK")).unwrap();
+    File::create(writer.join("LOCK")).unwrap();
+    assert_eq!(adopt(&open(&path, NODE_2), &["node1"]).adopted, 1);
+    assert!(!writer.exists());
+    lake.flush().unwrap();
+    log(100..200);
+    assert_eq!((writers(&path).len(), seen_from(&path, NODE_1)), (1, 200));
+    assert_eq!(state(&open(&path, NODE_2)), State::Running);
+    lake.flush().unwrap();
+    drop((run, lake));
+    assert_eq!(seen_from(&path, NODE_2), 200);
+}
+
 const ROLE: &str = "RUNLAKE_TEST_HOSTS";
 
 /// Not a test of its own: logs until it is killed, and notes how many rows `log` has returned from.
