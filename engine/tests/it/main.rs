@@ -24,6 +24,7 @@ mod logging;
 mod many_series;
 mod merge;
 mod recovery;
+mod steady;
 mod travel;
 
 use arrow::{
