@@ -7,7 +7,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, RawFd},
+        unix::fs::FileExt as _,
+    },
     path::Path,
     sync::{
         Once,
@@ -86,6 +89,17 @@ pub(crate) fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
             result => return Ok(result?),
         }
     }
+}
+
+/// Fills a file that is reserved with zeros, by writing them. Its pages are then in memory in large pieces: a first store
+/// through a mapping costs a quarter of what it costs in a file that is reserved only.
+pub(crate) fn fill(file: &File, bytes: u64) -> io::Result<()> {
+    static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+    for at in (0..bytes).step_by(ZEROS.len()) {
+        let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+        file.write_all_at(&ZEROS[..left.min(ZEROS.len())], at)?;
+    }
+    Ok(())
 }
 
 /// Makes the contents of the file durable, those stored through mappings included.

@@ -5,10 +5,11 @@ use std::{
     fmt,
     sync::{
         Arc, Once,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
+use crossbeam::utils::CachePadded;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -140,7 +141,8 @@ impl RunBuilder {
             looked_back: Once::new(),
             clock: AtomicI64::new(0),
             is_open: AtomicBool::new(false),
-            counters: Counters::default(),
+            counters: Default::default(),
+            dropped_rows: AtomicU64::new(0),
         });
         let run = Run { inner };
         run.inner.lake.core().enter(&run);
@@ -175,6 +177,7 @@ struct Inner {
     title: String,
     /// What stands for the run in log files.
     number: u32,
+    /// The step that is given next where none is asked for; those that were asked for are in `counters`.
     next_step: AtomicI64,
     /// True where the run may have been there before this process.
     continues: bool,
@@ -184,14 +187,52 @@ struct Inner {
     clock: AtomicI64,
     /// True while this process says that the run is running.
     is_open: AtomicBool,
-    counters: Counters,
+    counters: [CachePadded<Counters>; STRIPES],
+    dropped_rows: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+/// How many counters of each kind there are, so that threads that log to one run at once do not wait for one cache line.
+/// The first threads of a process have one each, and all others share the last one.
+const STRIPES: usize = 8;
+
+#[derive(Debug)]
 struct Counters {
     rows: AtomicU64,
     points: AtomicU64,
-    dropped_rows: AtomicU64,
+    /// One more than the highest step that was asked for.
+    after_asked: AtomicI64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let (rows, points) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { rows, points, after_asked: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl Counters {
+    /// Those of this thread.
+    #[inline]
+    fn mine(all: &[CachePadded<Self>; STRIPES]) -> (&Self, bool) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            // ORDERING: Relaxed: each thread gets another number, whatever else it sees.
+            static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed).min(STRIPES - 1);
+        }
+        // A thread that logs while it ends may have lost its number.
+        let number = NUMBER.try_with(|&number| number).unwrap_or(STRIPES - 1);
+        (&all[number], number < STRIPES - 1)
+    }
+
+    #[inline]
+    fn add(counter: &AtomicU64, more: u64, is_mine: bool) {
+        // ORDERING: Relaxed, counters. Where no other thread writes, adding takes no read-modify-write.
+        if is_mine {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        } else {
+            counter.fetch_add(more, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What one process logged to one run.
@@ -421,9 +462,9 @@ impl Run {
         let counters = &self.inner.counters;
         // ORDERING: Relaxed, each number stands alone.
         RunStats {
-            rows: counters.rows.load(Ordering::Relaxed),
-            points: counters.points.load(Ordering::Relaxed),
-            dropped_rows: counters.dropped_rows.load(Ordering::Relaxed),
+            rows: counters.iter().map(|own| own.rows.load(Ordering::Relaxed)).sum(),
+            points: counters.iter().map(|own| own.points.load(Ordering::Relaxed)).sum(),
+            dropped_rows: self.dropped_rows(),
         }
     }
 
@@ -431,7 +472,7 @@ impl Run {
     /// that a trainer hears of it while it trains.
     pub fn dropped_rows(&self) -> u64 {
         // ORDERING: Relaxed, the number stands alone.
-        self.inner.counters.dropped_rows.load(Ordering::Relaxed)
+        self.inner.dropped_rows.load(Ordering::Relaxed)
     }
 
     /// The first of `count` steps: those asked for, or those that come next.
@@ -440,8 +481,14 @@ impl Run {
         let next = &self.inner.next_step;
         // ORDERING: Relaxed throughout: the counter gives out numbers and guards no data.
         if let Some(step) = asked {
-            if next.load(Ordering::Relaxed) <= step {
-                next.fetch_max(step.saturating_add(1), Ordering::Relaxed);
+            let (Counters { after_asked, .. }, is_mine) = Counters::mine(&self.inner.counters);
+            if after_asked.load(Ordering::Relaxed) <= step {
+                let after = step.saturating_add(1);
+                if is_mine {
+                    after_asked.store(after, Ordering::Relaxed);
+                } else {
+                    after_asked.fetch_max(after, Ordering::Relaxed);
+                }
             }
             return step;
         }
@@ -453,6 +500,10 @@ impl Run {
                 next.fetch_max(after, Ordering::Relaxed);
             });
         }
+        let asked = self.inner.counters.iter().map(|own| own.after_asked.load(Ordering::Relaxed));
+        if let Some(after) = asked.max().filter(|&after| after > next.load(Ordering::Relaxed)) {
+            next.fetch_max(after, Ordering::Relaxed);
+        }
         // Behind the last step that there is comes that step again: none is refused, and none goes back.
         let further = |step: i64| Some(step.saturating_add(count));
         next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, further).unwrap_or_else(|step| step)
@@ -460,16 +511,15 @@ impl Run {
 
     #[inline]
     fn keep(&self, frame: &Frame<'_>, rows: u64, points: u64) -> Result<()> {
-        let counters = &self.inner.counters;
         match self.inner.lake.core().append(frame) {
             Ok(()) => {
-                // ORDERING: Relaxed, counters.
-                counters.rows.fetch_add(rows, Ordering::Relaxed);
-                counters.points.fetch_add(points, Ordering::Relaxed);
+                let (counters, is_mine) = Counters::mine(&self.inner.counters);
+                Counters::add(&counters.rows, rows, is_mine);
+                Counters::add(&counters.points, points, is_mine);
                 Ok(())
             }
             Err(error) => {
-                counters.dropped_rows.fetch_add(rows, Ordering::Relaxed);
+                self.inner.dropped_rows.fetch_add(rows, Ordering::Relaxed);
                 self.inner.lake.core().count_dropped(&self.inner.name, rows);
                 self.refuse(error)
             }

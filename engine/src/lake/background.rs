@@ -20,6 +20,8 @@ use crate::{
 
 /// How often the sync thread looks after the writer: heartbeat, dropped rows, next file, a disk that was full.
 const TEND_EVERY: Duration = Duration::from_millis(100);
+/// How often it looks while files fill quickly. A row that comes before its file is prepared waits for the disk.
+const TEND_SOON: Duration = Duration::from_millis(2);
 /// How often the flush thread looks whether the log is due.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// When the flush thread first looks for logs of dead writers, and how often then. Not at once: `init` costs nothing.
@@ -155,12 +157,15 @@ fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
     let (mut beat, mut count) = (last, 0);
     // What the last sync failed with: said once, however often it fails.
     let mut failed = None;
+    let mut tend_after = TEND_SOON;
     loop {
         let goes_on =
-            bell.wait(TEND_EVERY.min(every), |asked| asked.syncs_wanted > asked.syncs_done);
+            bell.wait(tend_after.min(every), |asked| asked.syncs_wanted > asked.syncs_done);
         let asked = bell.lock().syncs_wanted;
         let now_us = os::now_us();
-        writer.tend(now_us);
+        // The first files are small, and a program that begins may begin at full speed.
+        let filled = writer.tend(now_us);
+        tend_after = if filled { TEND_SOON } else { (tend_after * 2).min(TEND_EVERY) };
         if beat.elapsed() >= heartbeat::EVERY {
             (beat, count) = (Instant::now(), count + 1);
             match (Beat { count, time_us: now_us }).show(&writer.home) {
@@ -209,13 +214,19 @@ fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
         let aged = |created: i64| {
             now_us.saturating_sub(created) / 1000 >= core.options.flush_after_ms.cast_signed()
         };
-        let due = writer.tail_bytes() >= core.options.flush_after_bytes
-            || writer.is_stranded()
-            || writer.oldest_us().is_some_and(aged);
-        if due && let Err(error) = core.flush_writer(writer) {
-            // The rows stay in the log; a disk that is full now may have room later.
-            tracing::warn!(%error, "a flush failed and will be tried again");
-            pause = Duration::from_secs(1);
+        let full = || writer.tail_bytes() >= core.options.flush_after_bytes;
+        let due = full() || writer.is_stranded() || writer.oldest_us().is_some_and(aged);
+        if due {
+            match core.flush_writer(writer) {
+                // What was logged meanwhile may be due already.
+                Ok(_) if full() => pause = Duration::ZERO,
+                Ok(_) => {}
+                // The rows stay in the log; a disk that is full now may have room later.
+                Err(error) => {
+                    tracing::warn!(%error, "a flush failed and will be tried again");
+                    pause = Duration::from_secs(1);
+                }
+            }
         }
         if started.elapsed() >= look_for_orphans {
             look_for_orphans = started.elapsed() + ADOPT_EVERY;

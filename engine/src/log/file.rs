@@ -39,14 +39,22 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     /// Creates the file in `folder`, reserved and mapped. Durable only after a sync of the file and its folder.
-    pub(crate) fn create(folder: &Path, header: Header) -> io::Result<Self> {
+    ///
+    /// With `ahead` it takes its time, so that no first store into a page costs a page fault in `log()`.
+    pub(crate) fn create(folder: &Path, header: Header, ahead: bool) -> io::Result<Self> {
         let path = folder.join(file_name(header.number));
         let bytes = file_bytes(header.blocks as usize);
         // Under another name until the header stands, so that no reader ever meets a log file without one.
         let staged = folder.join(format!(".{}.tmp", header.number));
         let file = disk::create_for_mapping(&staged)?;
         let made = os::preallocate(&file, bytes as u64)
+            .and_then(|()| if ahead { os::fill(&file, bytes as u64) } else { Ok(()) })
             .and_then(|()| Memory::of_file(&file, bytes))
+            .inspect(|memory| {
+                if ahead {
+                    memory.prefault();
+                }
+            })
             .map(|memory| Self::new(header, path.clone(), Some(file), memory))
             .and_then(|made| disk::rename(&staged, &path).map(|()| made));
         if made.is_err() {
@@ -105,11 +113,6 @@ impl LogFile {
     /// An upper bound of the bytes logged.
     pub(crate) fn claimed_bytes(&self) -> u64 {
         self.memory.claimed().min(u64::from(self.header.blocks)) * super::BLOCK_BYTES as u64
-    }
-
-    /// Brings its pages in ahead of the first store.
-    pub(crate) fn prefault(&self) {
-        self.memory.prefault();
     }
 
     /// See [`Memory::seal`].
@@ -171,16 +174,17 @@ impl LogFile {
         &self.defined[space as usize]
     }
 
-    /// Keeps the highest step that a run reached, where the run has a place in the header.
+    /// Keeps the highest step that a run reached, where the run has a place in the header. Returns up to which step
+    /// that is done, which need not be asked for again.
     #[inline]
-    pub(crate) fn reach(&self, run: u32, step: i64) {
-        if let Some(place) = self.places.of(run) {
-            let word = self.memory.signed_word(PLACES_OFFSET + place * PLACE_BYTES + 8);
-            // ORDERING: Relaxed, a hint for a later resume; the row itself is what counts. The load spares the
-            // read-modify-write on the common path of a second metric row at one step.
-            if word.load(Ordering::Relaxed) < step {
-                word.fetch_max(step, Ordering::Relaxed);
-            }
+    pub(crate) fn reach(&self, run: u32, step: i64) -> i64 {
+        let Some(place) = self.places.of(run) else { return step };
+        let word = self.memory.signed_word(PLACES_OFFSET + place * PLACE_BYTES + 8);
+        // ORDERING: Relaxed, a hint for a later resume; the row itself is what counts. The load spares the
+        // read-modify-write on the common path of a second metric row at one step.
+        match word.load(Ordering::Relaxed) {
+            before if before < step => word.fetch_max(step, Ordering::Relaxed).max(step),
+            before => before,
         }
     }
 
@@ -337,7 +341,7 @@ mod tests {
             writer: uuid::Uuid::nil(),
             boot_id: String::new(),
         };
-        LogFile::create(folder, header).unwrap()
+        LogFile::create(folder, header, false).unwrap()
     }
 
     #[test]

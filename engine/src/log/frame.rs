@@ -112,14 +112,17 @@ impl Frame<'_> {
                     step,
                     time,
                 };
-                for (MetricId(metric), _) in points {
-                    rest.put(&metric.to_le_bytes());
+                // Whole columns at once, so that no store asks again whether it fits.
+                let metrics = rest.first(points.len() * 4).as_chunks_mut::<4>().0;
+                for (place, (MetricId(metric), _)) in metrics.iter_mut().zip(points) {
+                    *place = metric.to_le_bytes();
                 }
                 if points.len() % 2 == 1 {
                     rest.put(&[0; 4]);
                 }
-                for (_, value) in points {
-                    rest.put(&value.to_le_bytes());
+                let values = rest.first(points.len() * 8).as_chunks_mut::<8>().0;
+                for (place, (_, value)) in values.iter_mut().zip(points) {
+                    *place = value.to_le_bytes();
                 }
             }
             Self::Many { run, labels, metric, step, time, steps, times, values } => {
@@ -136,12 +139,14 @@ impl Frame<'_> {
                 };
                 rest.u32s(&[metric, 0]);
                 for column in [steps, times].into_iter().flatten() {
-                    for one in column {
-                        rest.put(&one.to_le_bytes());
+                    let places = rest.first(column.len() * 8).as_chunks_mut::<8>().0;
+                    for (place, one) in places.iter_mut().zip(column) {
+                        *place = one.to_le_bytes();
                     }
                 }
-                for one in values {
-                    rest.put(&one.to_le_bytes());
+                let places = rest.first(values.len() * 8).as_chunks_mut::<8>().0;
+                for (place, one) in places.iter_mut().zip(values) {
+                    *place = one.to_le_bytes();
                 }
             }
             Self::Fact { run, hlc, kind, key, value } => {
@@ -163,10 +168,10 @@ impl Frame<'_> {
         let padding = rest.0.len();
         rest.0.fill(0);
         // Frames are at most FRAME_BYTES_MAX, far below 2^32.
-        head.write((total - padding) as u32, header);
-        let payload = payload.get(..total - padding - FRAME_HEADER).unwrap_or_default();
-        let crc = checksum(salt, header, payload);
-        if let Some(place) = header.get_mut(4..8) {
+        let len = total - padding;
+        head.write(len as u32, header);
+        let crc = checksum(salt, out.get(..len).unwrap_or_default());
+        if let Some(place) = out.get_mut(4..8) {
             place.copy_from_slice(&crc.to_le_bytes());
         }
     }
@@ -177,17 +182,24 @@ fn len32(text: &str) -> u32 {
     text.len() as u32
 }
 
-pub(super) fn checksum(salt: u32, header: &[u8; FRAME_HEADER], payload: &[u8]) -> u32 {
-    let crc =
-        crc32c::crc32c_append(salt, header.first_chunk::<4>().map_or(&[], |len| len.as_slice()));
-    let crc =
-        crc32c::crc32c_append(crc, header.last_chunk::<32>().map_or(&[], |rest| rest.as_slice()));
-    crc32c::crc32c_append(crc, payload)
+/// The checksum of a frame without its padding, in two pieces: all but the place where it will stand.
+pub(super) fn checksum(salt: u32, frame: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(salt, frame.get(..4).unwrap_or_default());
+    crc32c::crc32c_append(crc, frame.get(8..).unwrap_or_default())
 }
 
 struct Cursor<'a>(&'a mut [u8]);
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    /// Takes the next `len` bytes, or what there is of them.
+    #[inline]
+    fn first(&mut self, len: usize) -> &'a mut [u8] {
+        let all = std::mem::take(&mut self.0);
+        let (first, rest) = all.split_at_mut(len.min(all.len()));
+        self.0 = rest;
+        first
+    }
+
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         let all = std::mem::take(&mut self.0);
@@ -284,13 +296,15 @@ pub(crate) struct RowRef<'a> {
     values: &'a [[u8; 8]],
 }
 
-impl RowRef<'_> {
-    /// The metric ids and values.
-    pub(crate) fn points(&self) -> impl Iterator<Item = (u32, f64)> {
+impl<'a> RowRef<'a> {
+    /// The metric ids, as they stand there: rows of one kind have the same.
+    pub(crate) fn metrics(&self) -> &'a [[u8; 4]] {
         self.metrics
-            .iter()
-            .zip(self.values)
-            .map(|(&m, &v)| (u32::from_le_bytes(m), f64::from_le_bytes(v)))
+    }
+
+    /// The values, one for each metric.
+    pub(crate) fn values(&self) -> impl ExactSizeIterator<Item = f64> + 'a {
+        self.values.iter().map(|&value| f64::from_le_bytes(value))
     }
 }
 
@@ -308,15 +322,27 @@ pub(crate) struct ManyRef<'a> {
 }
 
 impl ManyRef<'_> {
-    /// The steps, times and values.
-    pub(crate) fn points(&self) -> impl Iterator<Item = (i64, i64, f64)> {
-        let at = |column: Option<&[[u8; 8]]>, row: usize| {
-            column.and_then(|column| column.get(row)).map(|&bytes| i64::from_le_bytes(bytes))
-        };
-        self.values.iter().enumerate().map(move |(row, &value)| {
-            let step = at(self.steps, row).unwrap_or_else(|| self.step.saturating_add(row as i64));
-            (step, at(self.times, row).unwrap_or(self.time), f64::from_le_bytes(value))
-        })
+    /// The number of points.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Appends the steps, times and values to columns.
+    pub(crate) fn extend(&self, steps: &mut Vec<i64>, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        fn numbers(column: &[[u8; 8]]) -> impl Iterator<Item = i64> {
+            column.iter().map(|&bytes| i64::from_le_bytes(bytes))
+        }
+        match self.steps {
+            Some(column) => steps.extend(numbers(column)),
+            None => {
+                steps.extend((0..self.len()).map(|row| self.step.saturating_add(row as i64)));
+            }
+        }
+        match self.times {
+            Some(column) => times.extend(numbers(column)),
+            None => times.extend(std::iter::repeat_n(self.time, self.len())),
+        }
+        values.extend(self.values.iter().map(|&bytes| f64::from_le_bytes(bytes)));
     }
 }
 
@@ -333,6 +359,16 @@ pub(crate) enum Next<'a> {
 
 /// Reads the frame at the front of `bytes`.
 pub(crate) fn next(salt: u32, bytes: &[u8]) -> Next<'_> {
+    next_if(bytes, |frame, crc| checksum(salt, frame) == crc)
+}
+
+/// Reads the frame at the front of bytes that [`next`] has read before: their checksum is good.
+pub(crate) fn again(bytes: &[u8]) -> Next<'_> {
+    next_if(bytes, |_, _| true)
+}
+
+#[inline]
+fn next_if(bytes: &[u8], is_good: impl FnOnce(&[u8], u32) -> bool) -> Next<'_> {
     let Some((header, _)) = bytes.split_first_chunk::<FRAME_HEADER>() else {
         return if bytes.iter().all(|&byte| byte == 0) {
             Next::End
@@ -348,13 +384,13 @@ pub(crate) fn next(salt: u32, bytes: &[u8]) -> Next<'_> {
     if !(FRAME_HEADER..=FRAME_BYTES_MAX).contains(&len) {
         return Next::Bad("the length of a frame is out of range");
     }
-    let Some(payload) = bytes.get(FRAME_HEADER..len) else {
+    let Some(frame) = bytes.get(..len) else {
         return Next::Bad("a frame is longer than its block");
     };
-    if checksum(salt, header, payload) != crc {
+    if !is_good(frame, crc) {
         return Next::Bad("the checksum of a frame does not match");
     }
-    match read(&head, payload) {
+    match read(&head, frame.get(FRAME_HEADER..).unwrap_or_default()) {
         Some(frame) => Next::Frame(frame, len.next_multiple_of(8)),
         None => Next::Bad("a frame contradicts itself"),
     }
@@ -475,7 +511,8 @@ mod tests {
             (row.run, row.labels, row.step, row.time, len),
             (3, NO_LABELS, -4, 99, bytes.len())
         );
-        let read: Vec<_> = row.points().map(|(metric, value)| (metric, value.to_bits())).collect();
+        let metrics = row.metrics().iter().map(|&metric| u32::from_le_bytes(metric));
+        let read: Vec<_> = metrics.zip(row.values().map(f64::to_bits)).collect();
         assert_eq!(read, points.map(|(metric, value)| (metric.0, value.to_bits())));
 
         for (steps, times) in
@@ -496,15 +533,11 @@ mod tests {
             let want = |column: Option<&[i64]>, row: usize, else_: i64| {
                 column.map_or(else_, |column| column[row])
             };
-            let read: Vec<_> = many.points().collect();
-            assert_eq!(
-                read,
-                [0, 1].map(|at| (
-                    want(steps, at, 10 + at as i64),
-                    want(times, at, 20),
-                    at as f64 + 1.0
-                ))
-            );
+            let mut read = (Vec::new(), Vec::new(), Vec::new());
+            many.extend(&mut read.0, &mut read.1, &mut read.2);
+            assert_eq!(read.0, [0, 1].map(|at| want(steps, at, 10 + at as i64)));
+            assert_eq!(read.1, [0, 1].map(|at| want(times, at, 20)));
+            assert_eq!((read.2.as_slice(), many.len()), ([1.0, 2.0].as_slice(), 2));
         }
 
         let name = Frame::Name { space: Space::Run, id: 5, texts: ["p", "läuft", ""] };
@@ -546,12 +579,11 @@ mod tests {
                 let len = bytes.len() as u32;
                 bytes[..4].copy_from_slice(&len.to_le_bytes());
                 bytes[8] %= 6;
-                let (header, payload) = bytes.split_first_chunk::<FRAME_HEADER>().unwrap();
-                let crc = checksum(5, header, payload);
+                let crc = checksum(5, &bytes);
                 bytes[4..8].copy_from_slice(&crc.to_le_bytes());
             }
             if let Next::Frame(Read::Row(row), _) = next(5, &bytes) {
-                prop_assert!(row.points().count() <= bytes.len());
+                prop_assert!(row.values().len() <= bytes.len());
             }
         }
     }

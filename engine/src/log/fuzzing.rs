@@ -205,12 +205,13 @@ fn mend(image: &mut [u8]) {
 
 /// Sets the checksums of frames right, for as long as their lengths lead from one to the next.
 fn mend_frames(salt: u32, mut bytes: &mut [u8]) {
-    while let Some((header, payload)) = bytes.split_first_chunk_mut::<FRAME_HEADER>() {
-        let len = header.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
-        let Some(payload_len) = len.checked_sub(FRAME_HEADER) else { return };
-        let Some((inner, rest)) = payload.split_at_mut_checked(payload_len) else { return };
-        let crc = frame::checksum(salt, header, inner);
-        header[4..8].copy_from_slice(&crc.to_le_bytes());
+    while let Some(len) = bytes.first_chunk().map(|&len| u32::from_le_bytes(len) as usize) {
+        if len < FRAME_HEADER {
+            return;
+        }
+        let Some((frame, rest)) = bytes.split_at_mut_checked(len) else { return };
+        let crc = frame::checksum(salt, frame);
+        frame[4..8].copy_from_slice(&crc.to_le_bytes());
         let padding = len.next_multiple_of(8) - len;
         bytes = rest.get_mut(padding..).unwrap_or_default();
     }

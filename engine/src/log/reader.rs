@@ -13,7 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
     concurrent::{FileExt as _, Ordering, fence},
-    frame::{self, Next, Read, Space},
+    frame::{self, Next, Read, RowRef, Space},
     header::{
         self, HEARTBEAT_OFFSET, Header, LastStep, PLACE_BYTES, PLACES_OFFSET, RunPlace, run_key,
     },
@@ -83,8 +83,20 @@ pub(crate) struct Found {
     /// How many rows the writer could not keep, one fact for each run of the file. Not only what is new: all of it, as
     /// the header says it now.
     pub(crate) dropped: Vec<Fact>,
-    index: SeriesIndex,
+    /// What made the keys of the points so far.
+    pub(crate) index: SeriesIndex,
     series: FxHashMap<(u32, u32, u32), u32>,
+    /// The last row but for its values: most often the next one is of the same kind.
+    kind: Kind,
+}
+
+/// What rows have in common, and the series that they belong to.
+#[derive(Debug, Default)]
+struct Kind {
+    run: u32,
+    labels: u32,
+    metrics: Vec<[u8; 4]>,
+    series: Vec<u32>,
 }
 
 /// How far the tail words of a file can be believed.
@@ -173,8 +185,9 @@ impl LogReader {
         // The spans before this one were read before the last look at all blocks, so that look has found their names.
         let mut named_below = 0;
         while let Some(span) = spans.get(at) {
+            // `learn` has been here and checked the sums.
             let Next::Frame(frame, len) =
-                frame::next(self.header.salt, span.bytes.get(offset..).unwrap_or_default())
+                frame::again(span.bytes.get(offset..).unwrap_or_default())
             else {
                 (at, offset) = (at + 1, 0);
                 continue;
@@ -194,7 +207,7 @@ impl LogReader {
                     spans.extend(more);
                     spans.get(at).is_some_and(|span| {
                         let bytes = span.bytes.get(offset..).unwrap_or_default();
-                        matches!(frame::next(self.header.salt, bytes), Next::Frame(frame, _)
+                        matches!(frame::again(bytes), Next::Frame(frame, _)
                             if self.take(&frame, position, &mut found))
                     })
                 };
@@ -251,25 +264,23 @@ impl LogReader {
         match frame {
             Read::Row(row) => {
                 // All or nothing: a row is atomic.
-                let known = row
-                    .points()
-                    .all(|(metric, _)| found.series(self, row.run, row.labels, metric).is_some());
+                let known = found.see(self, row).is_some();
                 if known {
-                    for (metric, value) in row.points() {
-                        if let Some(series) = found.series(self, row.run, row.labels, metric) {
-                            found.points.push(series, row.step, row.time, value);
-                        }
-                    }
+                    let Points { series, steps, times, values, .. } = &mut found.points;
+                    series.extend_from_slice(&found.kind.series);
+                    steps.extend(std::iter::repeat_n(row.step, row.metrics().len()));
+                    times.extend(std::iter::repeat_n(row.time, row.metrics().len()));
+                    values.extend(row.values());
                 }
                 known
             }
             Read::Many(many) => {
-                let Some(series) = found.series(self, many.run, many.labels, many.metric) else {
+                let Some(at) = found.series(self, many.run, many.labels, many.metric) else {
                     return false;
                 };
-                for (step, time, value) in many.points() {
-                    found.points.push(series, step, time, value);
-                }
+                let Points { series, steps, times, values, .. } = &mut found.points;
+                series.extend(std::iter::repeat_n(at, many.len()));
+                many.extend(steps, times, values);
                 true
             }
             Read::Fact { run, hlc, kind, key, value } => {
@@ -467,6 +478,25 @@ struct Span {
 }
 
 impl Found {
+    /// Makes `self.kind` that of `row`; `None` where the row uses a name that is not known.
+    fn see(&mut self, reader: &LogReader, row: &RowRef<'_>) -> Option<()> {
+        let Kind { run, labels, metrics, .. } = &self.kind;
+        if (*run, *labels, metrics.as_slice()) == (row.run, row.labels, row.metrics()) {
+            return Some(());
+        }
+        let mut kind = std::mem::take(&mut self.kind);
+        kind.series.clear();
+        for &metric in row.metrics() {
+            let metric = u32::from_le_bytes(metric);
+            kind.series.push(self.series(reader, row.run, row.labels, metric)?);
+        }
+        kind.metrics.clear();
+        kind.metrics.extend_from_slice(row.metrics());
+        (kind.run, kind.labels) = (row.run, row.labels);
+        self.kind = kind;
+        Some(())
+    }
+
     /// The series of these ids as an index into the keys of the points found.
     fn series(&mut self, reader: &LogReader, run: u32, labels: u32, metric: u32) -> Option<u32> {
         if let Some(&series) = self.series.get(&(run, labels, metric)) {

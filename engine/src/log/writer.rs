@@ -103,6 +103,23 @@ pub(crate) struct Place {
 struct Cursor {
     file: Arc<LogFile>,
     block: Block,
+    /// The run of the last row, and up to which step the header knows that it came. Threads that log to one run do not
+    /// all look at its word in the header then: the others follow the one that is ahead.
+    reached: (u32, i64),
+}
+
+impl Cursor {
+    fn new(file: Arc<LogFile>, block: Block) -> Self {
+        Self { file, block, reached: (0, i64::MIN) }
+    }
+
+    /// See [`LogFile::reach`].
+    #[inline]
+    fn reach(&mut self, run: u32, step: i64) {
+        if self.reached.0 != run || self.reached.1 < step {
+            self.reached = (run, self.file.reach(run, step));
+        }
+    }
 }
 
 /// The blocks of one thread, one for each writer that it logs to.
@@ -174,7 +191,7 @@ impl Writer {
             logs: log_dir.map(|log_dir| log_dir.join(id.to_string())),
         };
         let Home { folder: home, logs: folder, lock } = owner::create(lake, &owner)?;
-        let first = LogFile::create(&folder, header(id, &host, 1, FIRST_BLOCKS, now_us))
+        let first = LogFile::create(&folder, header(id, &host, 1, FIRST_BLOCKS, now_us), false)
             .map_err(|error| Error::io("create a log in", &folder, error))?;
         first.beat(now_us);
         let first = Arc::new(first);
@@ -246,10 +263,11 @@ impl Writer {
         bytes: usize,
     ) -> Result<Place, NotKept> {
         loop {
-            let Some(Cursor { file, block }) = cursor else {
+            let Some(here) = cursor else {
                 *cursor = Some(self.claim()?);
                 continue;
             };
+            let Cursor { file, block, .. } = here;
             if let Some((space, id)) = first_undefined(file, frame) {
                 self.define(cursor, names, space, id)?;
                 continue;
@@ -266,7 +284,7 @@ impl Writer {
                         self.roll_over(&file, blocks)?;
                         continue;
                     };
-                    Cursor { file, block }
+                    Cursor::new(file, block)
                 });
                 continue;
             }
@@ -277,16 +295,16 @@ impl Writer {
                 continue;
             };
             match *frame {
-                Frame::Row { run, step, .. } => file.reach(run, step),
+                Frame::Row { run, step, .. } => here.reach(run, step),
                 Frame::Many { run, step, steps: None, values, .. } => {
-                    file.reach(run, step.saturating_add(values.len() as i64 - 1));
+                    here.reach(run, step.saturating_add(values.len() as i64 - 1));
                 }
                 Frame::Many { run, steps: Some(steps), .. } => {
-                    file.reach(run, steps.iter().copied().max().unwrap_or(i64::MIN));
+                    here.reach(run, steps.iter().copied().max().unwrap_or(i64::MIN));
                 }
                 Frame::Name { .. } | Frame::Fact { .. } => {}
             }
-            return Ok(Place { number: file.header.number, offset: offset as u64 });
+            return Ok(Place { number: here.file.header.number, offset: offset as u64 });
         }
     }
 
@@ -295,7 +313,7 @@ impl Writer {
         loop {
             let file = self.current.load_full();
             if let Some(block) = file.claim(1) {
-                return Ok(Cursor { file, block });
+                return Ok(Cursor::new(file, block));
             }
             self.roll_over(&file, 1)?;
         }
@@ -309,7 +327,7 @@ impl Writer {
         space: Space,
         id: u32,
     ) -> Result<(), NotKept> {
-        let Some(Cursor { file, block }) = cursor else { return Ok(()) };
+        let Some(Cursor { file, block, .. }) = cursor else { return Ok(()) };
         let unknown = || {
             NotKept::Name(Error::Invalid {
                 what: "metric",
@@ -400,8 +418,11 @@ impl Writer {
         }
         let now_us = os::now_us();
         let number = files.number + 1;
-        let file =
-            LogFile::create(&self.folder, header(self.id, &self.host, number, blocks, now_us))?;
+        let file = LogFile::create(
+            &self.folder,
+            header(self.id, &self.host, number, blocks, now_us),
+            false,
+        )?;
         files.number = number;
         file.beat(now_us);
         Ok(Arc::new(file))
@@ -441,8 +462,8 @@ impl Writer {
     }
 
     /// What the background does between rows: shows that the writer lives, says which rows were not kept, prepares the
-    /// next file, and asks a disk that was full again.
-    pub(crate) fn tend(&self, now_us: i64) {
+    /// next file, and asks a disk that was full again. True where a file was prepared: the next one may be wanted soon.
+    pub(crate) fn tend(&self, now_us: i64) -> bool {
         let current = self.current.load_full();
         current.beat(now_us);
         let mut files = self.files();
@@ -453,14 +474,24 @@ impl Writer {
                 files.next = Some(file);
                 drop(self.follow(&mut files, FIRST_BLOCKS, FIRST_BLOCKS));
             }
-        } else if files.next.is_none()
-            && current.is_half_full()
-            && let Ok(file) = self.create_file(&mut files, next_blocks(&current))
-        {
-            files.next = Some(Arc::clone(&file));
+        } else if files.next.is_none() && current.is_half_full() {
+            // Without the lock: a thread that comes to the end of the file meanwhile makes one itself, with a number of
+            // its own, and this one goes.
+            files.number += 1;
+            let number = files.number;
             drop(files);
-            file.prefault();
+            let header = header(self.id, &self.host, number, next_blocks(&current), now_us);
+            let Ok(file) = LogFile::create(&self.folder, header, true) else { return false };
+            file.beat(now_us);
+            let mut files = self.files();
+            if files.number == number && !self.is_retired() {
+                files.next = Some(Arc::new(file));
+            } else {
+                drop(disk::remove_if_there(&file.path));
+            }
+            return true;
         }
+        false
     }
 
     /// Counts rows of a run that were not kept.
@@ -671,4 +702,46 @@ fn first_undefined(file: &LogFile, frame: &Frame<'_>) -> Option<(Space, u32)> {
     };
     missing(Space::Run, run)
         .or_else(|| (labels != NO_LABELS).then(|| missing(Space::Labels, labels)).flatten())
+}
+
+#[cfg(all(test, not(proof)))]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use super::*;
+    use crate::names::RunName;
+
+    /// Of no allocation and no system call `tests/it/steady.rs` knows.
+    #[test]
+    fn a_row_of_the_steady_state_takes_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Writer::create(folder.path(), None, Host::this(), 0, 0).unwrap();
+        let names = Names::default();
+        let name = |name: &str| name.to_owned();
+        let run = RunName { project: name("p"), run_id: name("r"), launch: name("l") };
+        let run = names.runs.id(&run).unwrap();
+        let points = [(MetricId(names.metrics.id("loss").unwrap()), 0.5)];
+        let row = Frame::Row { run, labels: NO_LABELS, step: 0, time: 0, points: &points };
+        writer.append(&names, &row).unwrap();
+
+        let file = writer.current.load_full();
+        let held = (
+            writer.files(),
+            writer.dropped(),
+            writer.lock.lock().unwrap(),
+            file.defining.lock().unwrap(),
+        );
+        let (done, rows) = mpsc::sync_channel(1);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let _place = writer.append(&names, &row).unwrap();
+                }
+                done.send(()).unwrap();
+            });
+            let logged = rows.recv_timeout(Duration::from_mins(1));
+            drop(held);
+            logged.expect("a row waits for a lock that another thread holds");
+        });
+    }
 }
