@@ -120,7 +120,11 @@ impl<'a> Batch<'a> {
             (found, all) = reader.read_part(tail::trust(reader, host), at_once.read_bytes)?;
             if !done.points {
                 self.rows += found.points.len() as u64;
-                self.points.extend(&mut self.index, &found.points);
+                if self.points.is_empty() {
+                    (self.points, self.index) = (found.points, found.index);
+                } else {
+                    self.points.extend(&mut self.index, &found.points);
+                }
             }
             if !done.facts {
                 // The header counts for the file as a whole.
@@ -549,7 +553,7 @@ mod tests {
             writer,
             boot_id: host.boot_id.clone(),
         };
-        let file = LogFile::create(folder, header).unwrap();
+        let file = LogFile::create(folder, header, false).unwrap();
         let mut blocks: Vec<_> = (0..BLOCKS).map(|_| file.claim(1).unwrap()).collect();
         let mut last = blocks.pop().unwrap();
         let name = |space, texts| Frame::Name { space, id: 0, texts };

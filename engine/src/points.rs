@@ -85,7 +85,7 @@ impl Points {
     /// Sorts by series and step. Points with equal series and step keep their order, which is the order of logging.
     /// Linear in the points where each series was logged in step order.
     pub fn sort(self) -> SortedPoints {
-        let Self { keys: names, series: logged, steps, times, values } = self;
+        let Self { keys: names, series: mut places, steps, times, values } = self;
         let mut order: Vec<u32> = (0..names.len() as u32).collect();
         order.sort_by(|&a, &b| names[a as usize].cmp(&names[b as usize]));
         // Equal keys share one rank, so that a key that was interned twice is one series again.
@@ -98,47 +98,57 @@ impl Points {
             }
             ranks[at as usize] = keys.len() as u32 - 1;
         }
-        let mut ends = vec![0_usize; keys.len() + 1];
-        for &series in &logged {
-            ends[ranks[series as usize] as usize + 1] += 1;
+        let mut starts = vec![0_usize; keys.len() + 1];
+        for series in &mut places {
+            *series = ranks[*series as usize];
+            starts[*series as usize + 1] += 1;
         }
-        for at in 1..ends.len() {
-            ends[at] += ends[at - 1];
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
         }
-        let starts = ends.clone();
-        let mut next = ends;
-        let mut places = vec![0_u32; logged.len()];
-        for (row, &series) in logged.iter().enumerate() {
-            let place = &mut next[ranks[series as usize] as usize];
-            places[*place] = row as u32;
-            *place += 1;
-        }
-        drop(logged);
+        // One column after the other, so that only one of them is there twice.
+        let mut steps = distribute(steps, &places, &starts);
+        let mut times = distribute(times, &places, &starts);
+        let mut values = distribute(values, &places, &starts);
+        drop(places);
         let mut series = Vec::with_capacity(keys.len());
         for (rank, key) in keys.into_iter().enumerate() {
             let rows = starts[rank]..starts[rank + 1];
             if rows.is_empty() {
                 continue;
             }
-            let places = &mut places[rows.clone()];
-            if !places.is_sorted_by_key(|&row| steps[row as usize]) {
-                places.sort_by_key(|&row| steps[row as usize]);
+            let own = &mut steps[rows.clone()];
+            if !own.is_sorted() {
+                // With the steps beside the rows, and by a sort that keeps the runs in which threads logged.
+                let mut order: Vec<(i64, u32)> = own.iter().copied().zip(0..).collect();
+                order.sort_by_key(|&(step, _)| step);
+                let order: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
+                rearrange(own, &order);
+                rearrange(&mut times[rows.clone()], &order);
+                rearrange(&mut values[rows.clone()], &order);
             }
             series.push(Series { key, rows });
         }
-        SortedPoints {
-            steps: in_order(&places, steps),
-            times: in_order(&places, times),
-            values: in_order(&places, values),
-            series,
-        }
+        SortedPoints { series, steps, times, values }
     }
 }
 
-/// What stands at `places` of a column. The column goes as soon as it is read: a flush holds many points.
-#[expect(clippy::needless_pass_by_value, reason = "the column is freed here")]
-fn in_order<T: Copy>(places: &[u32], column: Vec<T>) -> Vec<T> {
-    places.iter().map(|&row| column[row as usize]).collect()
+/// Moves each number to where its series stands, in their order. `starts` is where each series starts.
+fn distribute<T: Copy + Default>(column: Vec<T>, series: &[u32], starts: &[usize]) -> Vec<T> {
+    let mut next = starts.to_vec();
+    let mut sorted = vec![T::default(); column.len()];
+    for (number, &series) in column.into_iter().zip(series) {
+        let place = &mut next[series as usize];
+        sorted[*place] = number;
+        *place += 1;
+    }
+    sorted
+}
+
+/// Puts at each place the number from the place that `order` says.
+fn rearrange<T: Copy>(column: &mut [T], order: &[u32]) {
+    let arranged: Vec<T> = order.iter().map(|&from| column[from as usize]).collect();
+    column.copy_from_slice(&arranged);
 }
 
 /// Gives each distinct [`SeriesKey`] one index into [`Points::keys`].

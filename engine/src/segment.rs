@@ -8,6 +8,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod index;
+mod integers;
 mod meta;
 mod reader;
 mod rollup;

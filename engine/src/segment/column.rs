@@ -37,7 +37,10 @@ use parquet::{
 use rustc_hash::FxHashMap;
 use zstd::zstd_safe::{self, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
-use super::values::{STREAMS, Values};
+use super::{
+    integers::{deltas, split, varint},
+    values::{STREAMS, Values},
+};
 
 /// Rows of a page of ids. They are runs, so that a page of them is small however many rows it spans.
 const ID_PAGE_ROWS: usize = 128 << 10;
@@ -141,6 +144,41 @@ impl ColumnEncoder {
         let mut chunk = pages.finish(descr, Some(statistics))?;
         chunk.close.column_index = Some(index.build()?);
         Ok(chunk)
+    }
+
+    /// Encodes a column of integers that never are null and mostly count up.
+    pub(super) fn rising(&mut self, descr: &ColumnDescPtr, values: &[i64]) -> Result<Chunk> {
+        let mut pages = IntegerPages::new(descr, self);
+        for page in values.chunks(POINT_PAGE_ROWS) {
+            let levels = present_levels(page.len());
+            pages.page(page, page.len(), &levels, &deltas(page), Encoding::DELTA_BINARY_PACKED)?;
+        }
+        pages.finish(descr)
+    }
+
+    /// Encodes a column of times, in which `unknown` stands for null.
+    pub(super) fn times(
+        &mut self,
+        descr: &ColumnDescPtr,
+        values: &[i64],
+        unknown: i64,
+    ) -> Result<Chunk> {
+        let mut pages = IntegerPages::new(descr, self);
+        let mut known = Vec::new();
+        for page in values.chunks(TIME_PAGE_ROWS) {
+            let mut levels = Runs::new(1);
+            known.clear();
+            for same in page.chunk_by(|a, b| (*a == unknown) == (*b == unknown)) {
+                let is_known = same.first() != Some(&unknown);
+                levels.push(is_known.into(), same.len());
+                if is_known {
+                    known.extend_from_slice(same);
+                }
+            }
+            let (levels, bytes) = (levels.with_length(), split(&known, i64::cast_unsigned));
+            pages.page(&known, page.len(), &levels, &bytes, Encoding::BYTE_STREAM_SPLIT)?;
+        }
+        pages.finish(descr)
     }
 
     /// Encodes a column of integers with `encoding`.
@@ -342,7 +380,7 @@ impl IdPage {
         names: &[&str],
         pages: &mut Pages<'_>,
         index: &mut ColumnIndexBuilder,
-        order: &mut Order,
+        order: &mut Order<String>,
     ) -> Result<u64> {
         let codes = || self.runs.iter().filter_map(|&(code, _)| code);
         let width = width_of(codes().max().unwrap_or(0));
@@ -358,7 +396,7 @@ impl IdPage {
         let values = values.finish();
         let name = |code: u32| names[code as usize];
         let bounds = codes().map(name).min().zip(codes().map(name).max());
-        order.see(bounds);
+        order.see(bounds.map(|(min, max)| (min.to_owned(), max.to_owned())));
         let (min, max) = bounds.unwrap_or_default();
         index.append(
             bounds.is_none(),
@@ -373,20 +411,74 @@ impl IdPage {
     }
 }
 
+/// The pages of a column of integers, with what the index and the statistics say of them.
+struct IntegerPages<'z> {
+    pages: Pages<'z>,
+    index: ColumnIndexBuilder,
+    order: Order<i64>,
+    bounds: Option<(i64, i64)>,
+    nulls: usize,
+}
+
+impl<'z> IntegerPages<'z> {
+    fn new(descr: &ColumnDescPtr, encoder: &'z mut ColumnEncoder) -> Self {
+        Self {
+            pages: Pages::new(&mut encoder.zstd, encoder.level),
+            index: ColumnIndexBuilder::new(descr.physical_type()),
+            order: Order::default(),
+            bounds: None,
+            nulls: 0,
+        }
+    }
+
+    /// Writes a page of `rows` rows of which `present` are not null.
+    fn page(
+        &mut self,
+        present: &[i64],
+        rows: usize,
+        levels: &[u8],
+        bytes: &[u8],
+        encoding: Encoding,
+    ) -> Result<()> {
+        let nulls = rows - present.len();
+        let bounds = present.iter().copied().min().zip(present.iter().copied().max());
+        self.order.see(bounds);
+        let place = |bound: i64| bound.to_le_bytes().to_vec();
+        let (min, max) =
+            bounds.map_or_else(Default::default, |(min, max)| (place(min), place(max)));
+        self.index.append(bounds.is_none(), min, max, nulls as i64);
+        self.nulls += nulls;
+        self.bounds = match (self.bounds, bounds) {
+            (Some(all), Some(here)) => Some((all.0.min(here.0), all.1.max(here.1))),
+            (all, here) => all.or(here),
+        };
+        self.pages.data(&[levels, bytes], rows, encoding)
+    }
+
+    fn finish(mut self, descr: &ColumnDescPtr) -> Result<Chunk> {
+        self.index.set_boundary_order(self.order.boundary());
+        let (min, max) = self.bounds.unzip();
+        let statistics = Statistics::int64(min, max, None, Some(self.nulls as u64), false);
+        let mut chunk = self.pages.finish(descr, Some(statistics))?;
+        chunk.close.column_index = Some(self.index.build()?);
+        Ok(chunk)
+    }
+}
+
 /// Whether the bounds of pages only ever rise.
 #[derive(Default)]
-struct Order {
-    last: Option<(String, String)>,
+struct Order<T> {
+    last: Option<(T, T)>,
     falls: bool,
 }
 
-impl Order {
-    fn see(&mut self, bounds: Option<(&str, &str)>) {
+impl<T: PartialOrd> Order<T> {
+    fn see(&mut self, bounds: Option<(T, T)>) {
         let Some((min, max)) = bounds else { return };
         if let Some((last_min, last_max)) = &self.last {
-            self.falls |= min < last_min.as_str() || max < last_max.as_str();
+            self.falls |= min < *last_min || max < *last_max;
         }
-        self.last = Some((min.to_owned(), max.to_owned()));
+        self.last = Some((min, max));
     }
 
     fn boundary(&self) -> BoundaryOrder {
@@ -468,14 +560,6 @@ impl Runs {
         }
         self.pending.clear();
     }
-}
-
-fn varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
 }
 
 /// Compresses `content` into one zstd frame, in which a block ends at each of `ends`.

@@ -14,7 +14,10 @@ use std::ops::Range;
 use parquet::{basic::Encoding, errors::Result};
 use rustc_hash::FxHashMap;
 
-use super::column::{Runs, frame, width_of};
+use super::{
+    column::{Runs, frame, width_of},
+    integers::split,
+};
 
 /// How many values of a page are tried.
 const SAMPLE: usize = 4 << 10;
@@ -85,7 +88,8 @@ impl Values {
 
 impl ValuePage {
     fn new(values: &[f64], encoding: Encoding) -> Self {
-        let bytes = if encoding == Encoding::PLAIN { plain(values) } else { split(values) };
+        let bytes =
+            if encoding == Encoding::PLAIN { plain(values) } else { split(values, f64::to_bits) };
         Self { encoding, bytes }
     }
 }
@@ -97,7 +101,7 @@ fn choose(values: &[f64], zstd: &mut zstd::bulk::Compressor<'static>) -> Result<
     let sample = &values[from..values.len().min(from + SAMPLE)];
     let ends: Vec<usize> = (1..STREAMS).map(|stream| stream * sample.len()).collect();
     let plain_size = zstd.compress(&plain(sample))?.len();
-    let split_size = frame(zstd, &split(sample), &ends)?.len();
+    let split_size = frame(zstd, &split(sample, f64::to_bits), &ends)?.len();
     let (encoding, size) = if split_size < plain_size {
         (Encoding::BYTE_STREAM_SPLIT, split_size)
     } else {
@@ -154,15 +158,4 @@ fn codes_page(codes: &[u32]) -> Vec<u8> {
 
 fn plain(values: &[f64]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect()
-}
-
-/// The first bytes of all values, then the second bytes, and so on.
-fn split(values: &[f64]) -> Vec<u8> {
-    let mut bytes = vec![0; values.len() * 8];
-    for (at, stream) in bytes.chunks_exact_mut(values.len().max(1)).enumerate() {
-        for (byte, value) in stream.iter_mut().zip(values) {
-            *byte = (value.to_bits() >> (8 * at)) as u8;
-        }
-    }
-    bytes
 }

@@ -6,7 +6,7 @@ use parquet::{basic::Encoding, errors::ParquetError, schema::types::SchemaDescri
 use uuid::Uuid;
 
 use super::{
-    column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS, TIME_PAGE_ROWS},
+    column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS},
     file::{FileSum, FileWriter},
     index::{IndexRow, Summary},
     meta::{self, Bounds, Described},
@@ -439,11 +439,8 @@ impl RowGroup {
             let runs = self.runs.iter().map(|(key, rows)| (id(key, column), *rows));
             chunks.push(encoder.ids(&schema.column(column), runs)?);
         }
-        let (delta, split) = (Encoding::DELTA_BINARY_PACKED, Encoding::BYTE_STREAM_SPLIT);
-        let steps = self.steps.iter().map(|&step| Some(step));
-        chunks.push(encoder.integers(&schema.column(STEP), steps, delta, POINT_PAGE_ROWS)?);
-        let times = self.times.iter().map(|&time| Some(time).filter(|&time| time != UNKNOWN_TIME));
-        chunks.push(encoder.integers(&schema.column(TIME), times, split, TIME_PAGE_ROWS)?);
+        chunks.push(encoder.rising(&schema.column(STEP), &self.steps)?);
+        chunks.push(encoder.times(&schema.column(TIME), &self.times, UNKNOWN_TIME)?);
         chunks.push(encoder.floats(&schema.column(VALUE), &self.values, &starts)?);
         Ok(chunks)
     }
