@@ -62,14 +62,20 @@ lint: ## formatting, clippy, ruff, the types of the package
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml
 
-bench: ## what logging costs, beside a bare loop, and what starting costs
-	echo "[1/4] the log from Rust; the first time it is compiled with full optimisation: a few minutes"
+bench: ## what logging costs, beside bare loops and peers, held against its bars: about 15 minutes
+	echo "Give it a quiet machine: it measures microseconds."
+	echo "[1/6] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
 	cargo bench --quiet -p runlake-benches --bench log
-	echo "[2/4] the package, into $(VENV)"
+	echo "[2/6] benches/sustained.rs: 500 M points from log() to committed Parquet, about 2 minutes"
+	cargo bench --quiet -p runlake-benches --bench sustained
+	echo "[3/6] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
-	echo "[3/4] benches/python_log.py: a row, a few seconds"
+	$(BIN)/pip install --quiet numpy "scikit-learn>=1.3"
+	echo "[4/6] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
-	echo "[4/4] benches/python_start.py: import, init, a thousand short programs, a few minutes"
+	echo "[5/6] python_training.py: what logging costs a training, about 3 minutes"
+	$(BIN)/python $(PACKAGE)/benches/python_training.py
+	echo "[6/6] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
 	$(BIN)/python $(PACKAGE)/benches/python_start.py
 
 wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first time

@@ -1,18 +1,19 @@
 //! What `Run::log` costs, beside a bare loop that reads the clock once a row and stores the same bytes into warm memory.
 //!
 //! ```sh
-//! cargo bench -p runlake-benches --bench log
+//! cargo bench -p runlake-benches --bench log [rows_of_ten | rows_of_one | paced]
 //! ```
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
 use std::{
     hint::black_box,
+    process::ExitCode,
     sync::Barrier,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use runlake_benches::{Delays, Side, compare};
+use runlake_benches::{Delays, Side, at_least, at_most, compare, ending};
 use runlake_engine::{Filter, Lake, LakeOptions, MetricId, Run, State};
 
 /// The bytes in front of the points of a row, as in the log.
@@ -20,57 +21,96 @@ const ROW_HEADER: usize = 40;
 /// What a bare loop writes to, round and round: more than caches hold.
 const WARM_BYTES: usize = 64 << 20;
 
-fn main() {
+fn main() -> ExitCode {
     println!(
-        "Rows of 10 points; the lake checksums them, and prepares and changes files meanwhile."
+        "The lake checksums rows, changes files as they fill, and prepares the next ones meanwhile."
     );
-    for threads in [1, 2] {
-        rows(threads, 10, 1_000_000);
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let all: [(&str, fn()); 3] =
+        [("rows_of_ten", rows_of_ten), ("rows_of_one", rows_of_one), ("paced", paced)];
+    for (name, measure) in all {
+        if wanted.as_ref().is_none_or(|wanted| wanted == name) {
+            measure();
+        }
     }
-    rows(1, 1, 4_000_000);
-    paced();
+    ending()
 }
 
-/// Rows as fast as they go.
-fn rows(threads: usize, points: usize, each: i64) {
+/// Rows as fast as they go, on one thread and on two.
+fn rows_of_ten() {
+    const ROWS: i64 = 1_000_000;
+    let turns = compare(
+        &format!("Rows of 10, {ROWS} of each thread"),
+        ROWS.unsigned_abs(),
+        7,
+        &mut [
+            Side::new("bare, 1 thread: clock and stores", || bare(1, 10, ROWS)),
+            Side::new("lake, 1 thread: run.log", || lake(1, 10, ROWS)),
+            Side::new("bare, 2 threads", || bare(2, 10, ROWS)),
+            Side::new("lake, 2 threads", || lake(2, 10, ROWS)),
+        ],
+    );
+    turns.bar("1 thread, of the bare loop", 40.0, |times| times[0] / times[1]);
+    turns.bar("2 threads, of the bare loop", 40.0, |times| times[2] / times[3]);
+    turns.bar("2 threads for 1, of the bare loop's", 90.0, |times| {
+        (times[1] / times[3]) / (times[0] / times[2])
+    });
+}
+
+fn rows_of_one() {
+    const ROWS: i64 = 4_000_000;
+    let turns = compare(
+        &format!("Rows of 1, {ROWS}"),
+        ROWS.unsigned_abs(),
+        7,
+        &mut [
+            Side::new("bare: clock and stores", || bare(1, 1, ROWS)),
+            Side::new("lake: run.log", || lake(1, 1, ROWS)),
+        ],
+    );
+    turns.bar("of the bare loop", 40.0, |times| times[0] / times[1]);
+    let each = turns.median(|times| times[1]) / ROWS as f64;
+    at_least("lake: M rows/s a thread", 1e-6 / each, "M/s", 10.0);
+}
+
+/// How long `threads` take for `rows` rows each, without a lake.
+fn bare(threads: usize, points: usize, rows: i64) -> Duration {
     let mut warm: Vec<Vec<u8>> = (0..threads).map(|_| vec![1_u8; WARM_BYTES]).collect();
-    let title = format!("{threads} threads, rows of {points}, {each} rows each");
-    let bare = Side::new("bare: clock and stores", || {
-        let start = Barrier::new(threads + 1);
-        thread::scope(|scope| {
-            for warm in &mut warm {
-                let start = &start;
-                scope.spawn(move || {
-                    start.wait();
-                    bare_loop(warm, points, each);
-                });
-            }
-            start.wait();
-            Instant::now()
-        })
-        .elapsed()
+    let start = Barrier::new(threads + 1);
+    thread::scope(|scope| {
+        for warm in &mut warm {
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                bare_loop(warm, points, rows);
+            });
+        }
+        start.wait();
+        Instant::now()
+    })
+    .elapsed()
+}
+
+/// How long `threads` take to log `rows` rows each.
+fn lake(threads: usize, points: usize, rows: i64) -> Duration {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (lake, run) = start(folder.path(), u64::MAX);
+    let metrics = metrics(&run, points);
+    let start = Barrier::new(threads + 1);
+    let began = thread::scope(|scope| {
+        for _ in 0..threads {
+            let (start, run, metrics) = (&start, &run, &metrics);
+            scope.spawn(move || {
+                start.wait();
+                log_loop(run, metrics, rows);
+            });
+        }
+        start.wait();
+        Instant::now()
     });
-    let lake = Side::new("lake: run.log", || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (lake, run) = start(folder.path(), u64::MAX);
-        let metrics = metrics(&run, points);
-        let start = Barrier::new(threads + 1);
-        let began = thread::scope(|scope| {
-            for _ in 0..threads {
-                let (start, run, metrics) = (&start, &run, &metrics);
-                scope.spawn(move || {
-                    start.wait();
-                    log_loop(run, metrics, each);
-                });
-            }
-            start.wait();
-            Instant::now()
-        });
-        let took = began.elapsed();
-        check(&lake, threads as u64 * each.unsigned_abs() * points as u64);
-        took
-    });
-    compare(&title, each.unsigned_abs(), 5, &mut [bare, lake]);
+    let took = began.elapsed();
+    check(&lake, threads as u64 * rows.unsigned_abs() * points as u64);
+    took
 }
 
 fn start(folder: &std::path::Path, flush_after_bytes: u64) -> (Lake, Run) {
@@ -143,9 +183,10 @@ fn store(out: &mut [u8], step: i64, row: &[(u32, f64)]) {
 /// Rows at a steady pace, each measured from when it was due, while the lake syncs and flushes.
 fn paced() {
     const ROWS_A_SECOND: u32 = 10_000;
-    const SECONDS: u32 = 10;
+    const SECONDS: u32 = 4;
+    const ROUNDS: u32 = 3;
     println!(
-        "\n{ROWS_A_SECOND} rows of 10 a second for {SECONDS} s, from when each was due; syncs every 0.1 s, flushes every 2 MiB"
+        "\n{ROWS_A_SECOND} rows of 10 a second, {ROUNDS} x {SECONDS} s, from when each was due; syncs every 0.1 s, flushes every 2 MiB"
     );
     let pace = |mut row: Box<dyn FnMut(i64) + '_>| {
         let mut delays = Delays::default();
@@ -160,29 +201,34 @@ fn paced() {
         }
         delays
     };
-    let mut warm = vec![1_u8; WARM_BYTES];
-    let mut bare: Vec<(u32, f64)> = (0..10).map(|metric| (metric, 0.0)).collect();
-    pace(Box::new(|step| {
-        bare[0].1 = step as f64;
-        let at = usize::try_from(step).unwrap_or_default() * 160 % (WARM_BYTES - 160);
-        store(&mut warm[at..at + 160], step, &bare);
-    }))
-    .print("bare: clock and stores");
+    let (mut bare, mut lake) = (Delays::default(), Delays::default());
+    for _ in 0..ROUNDS {
+        let mut warm = vec![1_u8; WARM_BYTES];
+        let mut row: Vec<(u32, f64)> = (0..10).map(|metric| (metric, 0.0)).collect();
+        bare.append(&mut pace(Box::new(|step| {
+            row[0].1 = step as f64;
+            let at = usize::try_from(step).unwrap_or_default() * 160 % (WARM_BYTES - 160);
+            store(&mut warm[at..at + 160], step, &row);
+        })));
 
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut options = LakeOptions::default();
-    options.create = true;
-    options.sync_every_ms = 100;
-    options.flush_after_bytes = 2 << 20;
-    let lake = options.open(folder.path().join("runs.lake")).expect("a lake");
-    let run = lake.run("bench").start().expect("a run");
-    let mut row: Vec<_> = metrics(&run, 10).into_iter().map(|metric| (metric, 0.0)).collect();
-    pace(Box::new(|step| {
-        row[0].1 = step as f64;
-        run.log(step, &row).expect("rows are kept");
-    }))
-    .print("lake: run.log");
-    let stats = run.finish(State::Finished).expect("the end");
-    assert_eq!(stats.rows, u64::from(ROWS_A_SECOND * SECONDS));
-    check(&lake, stats.points);
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = LakeOptions::default();
+        options.create = true;
+        options.sync_every_ms = 100;
+        options.flush_after_bytes = 2 << 20;
+        let opened = options.open(folder.path().join("runs.lake")).expect("a lake");
+        let run = opened.run("bench").start().expect("a run");
+        let mut row: Vec<_> = metrics(&run, 10).into_iter().map(|metric| (metric, 0.0)).collect();
+        lake.append(&mut pace(Box::new(|step| {
+            row[0].1 = step as f64;
+            run.log(step, &row).expect("rows are kept");
+        })));
+        let stats = run.finish(State::Finished).expect("the end");
+        assert_eq!(stats.rows, u64::from(ROWS_A_SECOND * SECONDS));
+        check(&opened, stats.points);
+    }
+    bare.print("bare: clock and stores");
+    lake.print("lake: run.log");
+    at_most("p99.9 beyond the bare loop's", lake.at(0.999) - bare.at(0.999), "us", 10.0);
+    at_most("max beyond the bare loop's", (lake.at(1.0) - bare.at(1.0)) / 1e3, "ms", 10.0);
 }

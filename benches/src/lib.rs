@@ -1,8 +1,12 @@
-//! What the benchmarks share: sides that take turns, so that a noisy machine is noisy for all of them, and the table
-//! that says what came out.
+//! What the benchmarks share: sides that take turns, so that a noisy machine is noisy for all of them, the table that
+//! says what came out, and the bars that it is held against.
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
-use std::time::Duration;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// One of the things that are compared.
 pub struct Side<'a> {
@@ -23,40 +27,74 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Lets the sides take turns, `rounds` times after one that does not count, and prints what one of `items` cost on each
-/// and how fast it is in comparison with the first side (100 %: as fast). The ratio is the median over rounds of
-/// the ratio within a round. Returns the ratios.
-pub fn compare(title: &str, items: u64, rounds: usize, sides: &mut [Side<'_>]) -> Vec<f64> {
-    let mut times = vec![Vec::with_capacity(rounds); sides.len()];
-    for round in 0..=rounds {
-        for (side, times) in sides.iter_mut().zip(&mut times) {
-            let time = (side.round)();
-            if round > 0 {
-                times.push(time.as_secs_f64());
-            }
-        }
-    }
+/// How long each side took in each round, in seconds.
+#[derive(Debug)]
+pub struct Rounds(Vec<Vec<f64>>);
+
+/// Lets the sides take turns, `rounds` times after one that does not count, and prints what one of `items` cost on each,
+/// the median over rounds.
+pub fn compare(title: &str, items: u64, rounds: usize, sides: &mut [Side<'_>]) -> Rounds {
+    let turns = (0..=rounds).map(|_| {
+        let times = sides.iter_mut().map(|side| (side.round)().as_secs_f64());
+        times.collect::<Vec<_>>()
+    });
+    let turns = Rounds(turns.skip(1).collect());
     println!("\n{title}");
-    println!("  {:<34} {:>10} {:>12} {:>20}", "", "ns each", "M each s", "of the first");
-    let mut ratios = Vec::new();
-    for (side, own) in sides.iter().zip(&times) {
-        let each = median(own.iter().map(|time| time * 1e9 / items as f64).collect());
-        let mut of_first: Vec<f64> =
-            times[0].iter().zip(own).map(|(first, own)| first / own).collect();
-        of_first.sort_by(f64::total_cmp);
-        let (low, high) = (of_first[0], of_first[of_first.len() - 1]);
-        let ratio = median(of_first);
-        println!(
-            "  {:<34} {each:>10.1} {:>12.2} {:>7.0} % ({:.0}..{:.0})",
-            side.name,
-            1e3 / each,
-            ratio * 100.0,
-            low * 100.0,
-            high * 100.0
-        );
-        ratios.push(ratio);
+    println!("  {:<40} {:>10} {:>12}", "", "ns each", "M each s");
+    for (at, side) in sides.iter().enumerate() {
+        let each = median(turns.0.iter().map(|times| times[at] * 1e9 / items as f64).collect());
+        println!("  {:<40} {each:>10.1} {:>12.2}", side.name, 1e3 / each);
     }
-    ratios
+    turns
+}
+
+impl Rounds {
+    /// The median of what `of` makes of the times of each round.
+    pub fn median(&self, of: impl Fn(&[f64]) -> f64) -> f64 {
+        median(self.0.iter().map(|times| of(times)).collect())
+    }
+
+    /// Prints what `of` makes of the times of each round, as its median and range in percent, and holds the median
+    /// against a bar. That both sides of a ratio ran in one round keeps the noise of the machine out of it.
+    pub fn bar(&self, what: &str, at_least: f64, of: impl Fn(&[f64]) -> f64) {
+        let mut ratios: Vec<f64> = self.0.iter().map(|times| of(times) * 100.0).collect();
+        ratios.sort_by(f64::total_cmp);
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        let middle = median(ratios);
+        let verdict = verdict(middle >= at_least);
+        println!(
+            "  {what:<40} {middle:>8.0} % ({low:.0}..{high:.0})   at least {at_least} %: {verdict}"
+        );
+    }
+}
+
+static MISSED: AtomicBool = AtomicBool::new(false);
+
+fn verdict(kept: bool) -> &'static str {
+    if !kept {
+        // ORDERING: Relaxed, the flag stands alone.
+        MISSED.store(true, Ordering::Relaxed);
+    }
+    if kept { "kept" } else { "MISSED" }
+}
+
+/// Prints a figure and holds it against a bar.
+pub fn at_most(what: &str, value: f64, unit: &str, most: f64) {
+    let verdict = verdict(value <= most);
+    println!("  {what:<40} {value:>10.2} {unit}   at most {most} {unit}: {verdict}");
+}
+
+/// Prints a figure and holds it against a bar.
+pub fn at_least(what: &str, value: f64, unit: &str, least: f64) {
+    let verdict = verdict(value >= least);
+    println!("  {what:<40} {value:>10.2} {unit}   at least {least} {unit}: {verdict}");
+}
+
+/// How a benchmark ends: with code 1 where it was called with `--check` and missed a bar.
+pub fn ending() -> ExitCode {
+    let check = std::env::args().any(|argument| argument == "--check");
+    // ORDERING: Relaxed, the flag stands alone.
+    ExitCode::from(u8::from(check && MISSED.load(Ordering::Relaxed)))
 }
 
 /// The value in the middle.
@@ -78,24 +116,28 @@ impl Delays {
         self.0.push(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Takes all of `other`.
+    pub fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// The delay that `share` of them do not exceed, in microseconds.
+    pub fn at(&mut self, share: f64) -> f64 {
+        self.0.sort_unstable();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a length"
+        )]
+        let place = (self.0.len() as f64 * share) as usize;
+        self.0[place.min(self.0.len() - 1)] as f64 / 1e3
+    }
+
     /// Prints a line with the percentiles, in microseconds.
     pub fn print(&mut self, name: &str) {
-        self.0.sort_unstable();
-        let at = |share: f64| -> f64 {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a share of a length"
-            )]
-            let place = (self.0.len() as f64 * share) as usize;
-            self.0[place.min(self.0.len() - 1)] as f64 / 1e3
-        };
+        let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|share| self.at(share));
         println!(
-            "  {name:<34} p50 {:>8.2}  p99 {:>8.2}  p99.9 {:>8.2}  max {:>10.1} us",
-            at(0.5),
-            at(0.99),
-            at(0.999),
-            at(1.0)
+            "  {name:<40} p50 {p50:>6.2}  p99 {p99:>6.2}  p99.9 {p999:>8.2}  max {most:>9.1} us"
         );
     }
 }

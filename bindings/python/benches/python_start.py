@@ -1,4 +1,4 @@
-"""What it costs to start: `import`, `init`, a new lake, and a thousand short programs.
+"""What it costs to start and to end: `import`, `init`, a new lake, a thousand short programs, `finish`, SIGTERM.
 
     python benches/python_start.py [--check]
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,15 @@ from pathlib import Path
 from table import Figure, percentile, show, verdict
 
 IMPORTS = 40
-RUNS = 1_000
-DEAD = 20
+RUNS = 10_000
+DEAD = 100
+ORPHAN_BYTES = 4 << 30
 STARTS = 200
 NEW = 40
 SHORT = 1_000
 POINTS = 20
+ENDS = 5
+ROWS = 1_000_000
 
 TIMED_INIT = """
 import time, runlake
@@ -40,6 +44,49 @@ import runlake
 with runlake.init('bench') as run:
     for step in range({POINTS}):
         run.log({{'x': float(step)}})
+"""
+
+MANY_RUNS = f"""
+import os, runlake
+store = os.environ["RUNLAKE_STORE"]
+runs = [runlake._native.Run(store=store, project="bench") for _ in range({RUNS})]
+for run in runs:
+    run.log({{"x": 1.0}})
+runs[-1].sync()
+"""
+
+# The files of a log grow fourfold from 264 KiB to 64 MiB: those of the one take in 86 MiB, those of the other 264 KiB.
+KILLED = """
+import os, numpy, runlake
+run = runlake._native.Run(store=os.environ["RUNLAKE_STORE"], project="bench", flush_after_bytes=1 << 40)
+run.log_many("x", numpy.zeros({points}))
+os.kill(os.getpid(), 9)
+"""
+KILLED_LATE, KILLED_EARLY = KILLED.format(points=3 << 20), KILLED.format(points=1)
+
+TIMED_FINISH = f"""
+import time, runlake
+run = runlake.init("bench")
+row = {{f"metric{{n}}": float(n) for n in range(10)}}
+for step in range({ROWS}):
+    run.log(row)
+start = time.perf_counter_ns()
+run.finish()
+print(time.perf_counter_ns() - start)
+"""
+
+# With what a launcher's handler does, or as Python starts.
+TERMINATED = """
+import signal, sys, runlake
+if {handled}:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+run = runlake.init("bench")
+row = {{f"metric{{n}}": float(n) for n in range(10)}}
+for step in range({rows}):
+    run.log(row)
+print("logged", flush=True)
+while True:
+    run.log(row)
 """
 
 TIMED_OPEN = """
@@ -102,17 +149,27 @@ def imports(store: Path) -> Iterator[Figure]:
     yield Figure("import runlake, p50", percentile(alone, 0.5), "ms", 60, note)
 
 
+def orphan_bytes(store: Path) -> int:
+    return sum(path.stat().st_size for path in store.glob("log/*/*.log"))
+
+
 def starts(store: Path) -> Iterator[Figure]:
-    """`init` in a lake that has many runs and some writers that died."""
-    run(f"import runlake\nfor _ in range({RUNS}):\n    runlake.init('bench').finish()", store)
+    """`init` in a lake that has many runs, and many writers that died with much in their logs."""
+    run(MANY_RUNS, store)
     run("import runlake; raise SystemExit(runlake._native.cli_main(['runlake', 'compact']))", store)
-    for _ in range(DEAD):
-        run("import os, runlake; runlake.init('bench').log({'x': 1.0}); os.kill(os.getpid(), 9)", store, code=-9)
+    dead = 0
+    while dead < DEAD:
+        source = KILLED_LATE if orphan_bytes(store) < ORPHAN_BYTES else KILLED_EARLY
+        run(source, store, code=-9)
+        dead += 1
+    gigabytes = orphan_bytes(store) / 2**30
+    assert gigabytes >= ORPHAN_BYTES / 2**30
     taken = [float(run(TIMED_INIT, store)) / 1e6 for _ in range(STARTS)]
     # Nothing here lives long enough to take in the logs of the dead.
     assert len(os.listdir(store / "log")) >= DEAD
     note = f"p50 {percentile(taken, 0.5):.1f}, max {max(taken):.1f}"
-    yield Figure(f"init(), {RUNS:,} runs, {DEAD} dead writers, p99", percentile(taken, 0.99), "ms", 15, note)
+    what = f"init(), {RUNS:,} runs, {DEAD} dead writers, {gigabytes:.1f} GiB of their logs, p99"
+    yield Figure(what, percentile(taken, 0.99), "ms", 15, note)
     again = f"""
 import time, runlake
 for _ in range({STARTS}):
@@ -151,6 +208,43 @@ def many_short(store: Path) -> Iterator[Figure]:
     yield Figure("open and count, the next reader, p50", percentile(taken, 0.5), "ms", 100, note)
 
 
+def ends(store: Path) -> Iterator[Figure]:
+    """How long a program waits at its end for what it logged."""
+    taken = [float(run(TIMED_FINISH, store)) / 1e6 for _ in range(ENDS)]
+    note = f"of {ENDS}: {', '.join(f'{time:.0f}' for time in taken)}"
+    yield Figure(f"finish() after {ROWS * 10 / 1e6:.0f} M points, p50", percentile(taken, 0.5), "ms", 200, note)
+    for handled, how in [(False, "no handler"), (True, "a handler that calls sys.exit")]:
+        taken = []
+        for _ in range(ENDS):
+            program = subprocess.Popen(
+                [sys.executable, "-c", TERMINATED.format(handled=handled, rows=ROWS)],
+                env={**os.environ, "RUNLAKE_STORE": str(store)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"logged\n"
+            start = time.perf_counter_ns()
+            program.terminate()
+            assert program.wait() == (143 if handled else -signal.SIGTERM)
+            taken.append((time.perf_counter_ns() - start) / 1e6)
+        note = f"of {ENDS}: {', '.join(f'{time:.0f}' for time in taken)}"
+        yield Figure(f"exit after SIGTERM, {how}, p50", percentile(taken, 0.5), "ms", 1000, note)
+    # All rows of all of them are there, and those that were logged after the word.
+    counts = """
+import runlake
+lake = runlake.open()
+print(*[row[0] for row in lake.sql("select sum(count) from series group by run_id order by 1").fetchall()])
+print(*[row[0] for row in lake.sql("select distinct state from runs order by 1").fetchall()])
+"""
+    points, states = run(counts, store).splitlines()
+    found = [int(count) for count in points.split()]
+    assert len(found) == 3 * ENDS, found
+    assert found[:ENDS] == [ROWS * 10] * ENDS, found
+    assert all(count > ROWS * 10 and count % 10 == 0 for count in found[ENDS:]), found
+    assert states.split() == ["crashed", "failed", "finished"], states
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true", help="fail where a limit is missed")
@@ -159,7 +253,8 @@ def main() -> int:
         folder = Path(name)
         figures = [*imports(folder / "none.lake"), *new_lakes(folder), *starts(folder / "runs.lake")]
         figures += many_short(folder / "short.lake")
-    show("Starting", figures)
+        figures += ends(folder / "ends.lake")
+    show("Starting and ending", figures)
     return verdict(figures, check)
 
 

@@ -16,10 +16,14 @@ class Figure(NamedTuple):
     limit: float | None = None
     """The most that it may be."""
     note: str = ""
+    at_least: bool = False
+    """The limit is the least that it may be."""
 
     @property
     def missed(self) -> bool:
-        return self.limit is not None and self.value > self.limit
+        if self.limit is None:
+            return False
+        return self.value < self.limit if self.at_least else self.value > self.limit
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -33,7 +37,8 @@ def show(title: str, figures: Sequence[Figure]) -> None:
     width = max(len(figure.what) for figure in figures)
     print(f"\n{title}\n" + "-" * len(title))
     for figure in figures:
-        limit = "" if figure.limit is None else f"limit {figure.limit:g} {figure.unit}"
+        kind = "least" if figure.at_least else "limit"
+        limit = "" if figure.limit is None else f"{kind} {figure.limit:.4g} {figure.unit}"
         mark = "" if figure.limit is None else "MISSED" if figure.missed else "kept"
         line = f"{figure.what:<{width}}  {figure.value:>10,.2f} {figure.unit:<8}{limit:<16}{mark:<8}{figure.note}"
         print(line.rstrip())

@@ -59,6 +59,7 @@ pub(crate) fn resolve(
 pub(crate) struct Written {
     pub(crate) lake: Lake,
     strict: bool,
+    flush_after_bytes: Option<u64>,
     /// A forked child opens its own, so that what it starts has nothing to do with the runs of its parent.
     process: u32,
 }
@@ -68,26 +69,33 @@ static WRITTEN: Mutex<Vec<Weak<Written>>> = Mutex::new(Vec::new());
 
 impl Written {
     /// The lake at `path`, made where there is none.
-    pub(crate) fn open(py: Python<'_>, path: &Path, strict: bool) -> PyResult<Arc<Self>> {
+    pub(crate) fn open(
+        py: Python<'_>,
+        path: &Path,
+        strict: bool,
+        flush_after_bytes: Option<u64>,
+    ) -> PyResult<Arc<Self>> {
         let mut options = LakeOptions::default();
         options.create = true;
         options.strict = strict;
         options.log_dir =
             env::var_os("RUNLAKE_LOG_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        options.flush_after_bytes = flush_after_bytes.unwrap_or(options.flush_after_bytes);
         // Opening reads one small file. It tells whether the lake that we know is still the one that stands there.
         let lake = py.detach(|| options.open(path)).map_err(|error| from_engine(&error))?;
         let process = process::id();
         let mut known = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|written| written.strong_count() > 0);
         let same = |written: &Arc<Self>| {
-            (written.strict, written.process) == (strict, process)
+            (written.strict, written.flush_after_bytes, written.process)
+                == (strict, flush_after_bytes, process)
                 && written.lake.uuid() == lake.uuid()
                 && written.lake.path() == lake.path()
         };
         if let Some(written) = known.iter().filter_map(Weak::upgrade).find(same) {
             return Ok(written);
         }
-        let written = Arc::new(Self { lake, strict, process });
+        let written = Arc::new(Self { lake, strict, flush_after_bytes, process });
         known.push(Arc::downgrade(&written));
         Ok(written)
     }

@@ -97,7 +97,7 @@ impl PyRun {
     #[new]
     #[pyo3(signature = (
         *, store, project, id=None, name=None, config=None, group=None, job_type=None, tags=None, notes=None,
-        launch=None, attributes=None, strict=false, joined=false
+        launch=None, attributes=None, strict=false, joined=false, flush_after_bytes=None
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -123,11 +123,12 @@ impl PyRun {
         attributes: Option<&Bound<'_, PyDict>>,
         strict: bool,
         joined: bool,
+        flush_after_bytes: Option<u64>,
     ) -> PyResult<Self> {
         let config = config.map(|config| convert::json_object("config", config)).transpose()?;
         let attributes =
             attributes.map(|all| convert::json_object("attributes", all)).transpose()?;
-        let written = Written::open(py, &store, strict)?;
+        let written = Written::open(py, &store, strict, flush_after_bytes)?;
         let start = || -> Result<Run, runlake_engine::Error> {
             let mut builder = written.lake.run(project);
             if let Some(id) = id {

@@ -43,6 +43,7 @@ class Run:
         attributes: dict[str, Any] | None = None,
         strict: bool = False,
         joined: bool = False,
+        flush_after_bytes: int | None = None,
     ) -> Self: ...
     def log(
         self, data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, str | float] | None = None
