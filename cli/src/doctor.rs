@@ -67,7 +67,7 @@ fn findings(
             "filesystem",
             vec![format!("{}, {} free", health.filesystem, number::bytes(health.free_bytes))],
         ),
-        ("logs", vec![logs(&health.filesystem, health.shared_mappings)]),
+        ("logs", vec![logs(health.logs_are_mapped, &health.log_mode_why)]),
         ("locks", vec![works(health.locks).to_owned()]),
         ("hard links", vec![works(health.hard_links).to_owned()]),
         (
@@ -122,14 +122,14 @@ fn findings(
     findings
 }
 
-/// How logs are written, and what that is worth on this filesystem.
-fn logs(filesystem: &str, shared_mappings: bool) -> String {
-    let worth = if shared_mappings {
-        "a row is safe from a kill once it is logged".to_owned()
+/// How logs are written, why, and what that is worth.
+fn logs(are_mapped: bool, why: &str) -> String {
+    let how = if are_mapped {
+        "through shared mappings: a row is safe from a kill once it is logged"
     } else {
-        format!("on {filesystem} that is not supported, and other hosts may miss rows")
+        "by pwrite: a row is safe from a kill once it is written, within 10 ms"
     };
-    format!("written through shared mappings: {worth}")
+    format!("{how} ({why})")
 }
 
 /// A writer on another host of which nothing is heard.
@@ -154,11 +154,6 @@ fn advice(
     };
     if snapshot.map_or(true, |snapshot| !snapshot.problems().is_empty()) {
         advice.push(format!("something is damaged: {}", command("verify")));
-    }
-    if !health.shared_mappings {
-        advice.push(
-            "logs do not work on network filesystems yet: move the lake to a local disk".to_owned(),
-        );
     }
     if !health.hard_links {
         advice.push(
@@ -199,12 +194,12 @@ mod tests {
     #[test]
     fn what_is_said_of_logs_is_what_this_version_does() {
         assert_eq!(
-            logs("ext4", true),
-            "written through shared mappings: a row is safe from a kill once it is logged"
+            logs(true, "ext4 is local and writes in place"),
+            "through shared mappings: a row is safe from a kill once it is logged (ext4 is local and writes in place)"
         );
         assert_eq!(
-            logs("nfs", false),
-            "written through shared mappings: on nfs that is not supported, and other hosts may miss rows"
+            logs(false, "asked for by RUNLAKE_LOG_MODE"),
+            "by pwrite: a row is safe from a kill once it is written, within 10 ms (asked for by RUNLAKE_LOG_MODE)"
         );
     }
 }

@@ -48,8 +48,7 @@ pub(crate) struct Txn {
     pub(crate) app_id: String,
     /// The new watermark.
     pub(crate) version: i64,
-    /// The commit is right only while the old watermark is below this one: `version` where whole log files are
-    /// flushed, one above the watermark that the flush started from where a part of a file is.
+    /// The commit is right only while the old watermark is below this one: one above that from which the log was read.
     pub(crate) expected_below: i64,
 }
 

@@ -97,6 +97,21 @@ pub(crate) fn create_for_mapping(path: &Path) -> io::Result<File> {
     made(path, OpenOptions::new().read(true).write(true).create_new(true).open(path))
 }
 
+/// Makes a file under the name `staged`, lets `fill` write its beginning, and gives it the name `path`. Not durable.
+pub(crate) fn create_whole(
+    staged: &Path,
+    path: &Path,
+    fill: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<File> {
+    let file = create_for_mapping(staged)?;
+    let made = fill(&file).and_then(|()| fs::rename(staged, path));
+    if let Err(error) = made {
+        let _the_first_error_counts = fs::remove_file(staged);
+        return Err(error);
+    }
+    Ok(file)
+}
+
 /// Opens a file that is there, to be mapped.
 pub(crate) fn open_for_mapping(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
@@ -151,6 +166,11 @@ pub(crate) fn remove_empty_dir(folder: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the system refused something for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Gives a file a second name.

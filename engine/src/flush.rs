@@ -16,8 +16,7 @@ use crate::{
     catalog::{Edit, Outcome, Table, TableVersion, Txn},
     disk,
     log::{
-        self, LogFile,
-        header::Mode,
+        self, LogFile, Mode, Passed, WHOLE,
         owner::{self, Liveness, Locked, Lookout},
         reader::LogReader,
         writer::Writer,
@@ -29,6 +28,10 @@ use crate::{
 
 /// How old a folder is that its writer will not finish making: that takes milliseconds.
 const HALF_MADE_US: i64 = 3600 * 1_000_000;
+/// How often a flush of our own log begins again because somebody else flushed a part of it meanwhile.
+const PATIENCE: u32 = 8;
+/// How long a log in pwrite mode that was adopted stays: its owner may be on another host, and live.
+const OWNER_MAY_LIVE_US: i64 = 24 * 3600 * 1_000_000;
 /// How much a flush takes on at once, which bounds its memory whatever the size of a log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtOnce {
@@ -111,14 +114,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Reads a log file whose contents are final; what a table has already taken in is left out for that table.
-    fn take(&mut self, reader: &mut LogReader, host: &Host, done: Done) -> Result<()> {
+    /// Reads a log file; what a table has already taken in is left out for that table.
+    fn take(&mut self, reader: &mut LogReader, host: &Host, passed: Passed) -> Result<()> {
+        reader.pass(passed);
         let at_once = self.tables.at_once;
         let mut all = false;
         while !all {
             let found;
             (found, all) = reader.read_part(tail::trust(reader, host), at_once.read_bytes)?;
-            if !done.points {
+            if passed.points != WHOLE {
                 self.rows += found.points.len() as u64;
                 if self.points.is_empty() {
                     (self.points, self.index) = (found.points, found.index);
@@ -126,7 +130,7 @@ impl<'a> Batch<'a> {
                     self.points.extend(&mut self.index, &found.points);
                 }
             }
-            if !done.facts {
+            if passed.facts != WHOLE {
                 // The header counts for the file as a whole.
                 let dropped = if all { found.dropped } else { Vec::new() };
                 for fact in found.facts.into_iter().chain(dropped) {
@@ -147,15 +151,16 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Moves the watermarks of a writer to the end of the file with this number.
-    fn pass(&mut self, writer: &str, number: u64, done: Done) {
-        let version = log::watermark(number);
-        for (txns, done) in
-            [(&mut self.points_txns, done.points), (&mut self.facts_txns, done.facts)]
+    /// Moves the watermarks of a writer to `version`, from where they were when its log was read.
+    fn pass(&mut self, writer: &str, version: i64, marks: Marks) {
+        for (txns, mark) in
+            [(&mut self.points_txns, marks.points), (&mut self.facts_txns, marks.facts)]
         {
-            if !done {
+            if mark.unwrap_or(0) < version {
                 txns.retain(|txn| txn.app_id != writer);
-                txns.push(Txn { app_id: writer.to_owned(), version, expected_below: version });
+                // Whoever else flushed a part of the log meanwhile has moved the mark, and came first.
+                let expected_below = mark.unwrap_or(0) + 1;
+                txns.push(Txn { app_id: writer.to_owned(), version, expected_below });
             }
         }
     }
@@ -192,19 +197,31 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Which tables hold a log file already.
+/// The watermarks of a writer.
 #[derive(Debug, Clone, Copy)]
-struct Done {
-    points: bool,
-    facts: bool,
+struct Marks {
+    points: Option<i64>,
+    facts: Option<i64>,
 }
 
-impl Done {
-    fn of(points: &TableVersion, facts: &TableVersion, writer: &str, number: u64) -> Self {
-        let passed = |table: &TableVersion| {
-            table.txns.get(writer).is_some_and(|&mark| mark >= log::watermark(number))
-        };
-        Self { points: passed(points), facts: passed(facts) }
+impl Marks {
+    fn of(points: &TableVersion, facts: &TableVersion, writer: &str) -> Self {
+        let mark = |table: &TableVersion| table.txns.get(writer).copied();
+        Self { points: mark(points), facts: mark(facts) }
+    }
+
+    /// The same once a commit has moved them.
+    fn moved_to(self, version: i64) -> Self {
+        Self { points: self.points.max(Some(version)), facts: self.facts.max(Some(version)) }
+    }
+
+    fn passed(self, number: u64) -> Passed {
+        Passed::of(self.points, self.facts, number)
+    }
+
+    /// True where somebody took in a part of a file: its owner takes in whole files only.
+    fn are_within_a_file(self) -> bool {
+        [self.points, self.facts].into_iter().flatten().any(|mark| mark & i64::from(u32::MAX) != 0)
     }
 }
 
@@ -229,28 +246,60 @@ fn commit(table: &Table, segments: Vec<NewSegment>, txns: Vec<Txn>, now_us: i64)
 pub(crate) fn own(tables: &Tables, writer: &Writer, host: &Host, now_us: i64) -> Result<Flushed> {
     let _turn = tables.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let files = writer.seal_below();
-    let id = writer.id.to_string();
     let mut flushed = Flushed::default();
+    for _ in 0..PATIENCE {
+        if own_files(tables, writer, &files, host, now_us, &mut flushed)? {
+            return Ok(flushed);
+        }
+        // Somebody takes us for dead and has taken in a part of the log meanwhile. What is mapped is all his: the writer
+        // finds its files sealed and moves on. In pwrite mode what he has not seen is left to us.
+        if writer.mode() == Mode::Mapped {
+            tracing::warn!(writer = %writer.id, "another process has adopted this log");
+            return Ok(flushed);
+        }
+        writer.note_taken();
+    }
+    let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+    Err(Error::io("flush", &writer.folder, busy))
+}
+
+/// Flushes sealed files of this process. False where another flush of the same log came first.
+fn own_files(
+    tables: &Tables,
+    writer: &Writer,
+    files: &[Arc<LogFile>],
+    host: &Host,
+    now_us: i64,
+    flushed: &mut Flushed,
+) -> Result<bool> {
+    let id = writer.id.to_string();
+    let (points_table, facts_table) = (tables.points.load()?, tables.facts.load()?);
+    let mut marks = Marks::of(&points_table, &facts_table, &id);
+    if marks.are_within_a_file() {
+        writer.note_taken();
+    }
     let mut batch = Batch::new(tables);
     let mut unreadable = Vec::new();
-    let (points_table, facts_table) = (tables.points.load()?, tables.facts.load()?);
     for (at, file) in files.iter().enumerate() {
         // An earlier flush may have failed between its two commits.
-        let done = Done::of(&points_table, &facts_table, &id, file.header.number);
-        if !(done.points && done.facts) {
-            let mut reader = open(file)?;
-            batch.take(&mut reader, host, done)?;
+        let passed = marks.passed(file.header.number);
+        let version = log::watermark(file.header.number);
+        if !passed.is_whole() {
+            let mut reader = match LogReader::of_own(file) {
+                // Whoever takes us for dead has removed it, once he had committed it.
+                Err(error) if error.is_not_found() => return Ok(false),
+                opened => opened?,
+            };
+            batch.take(&mut reader, host, passed)?;
             unreadable.extend(reader.problems().first().map(|_| file.path.clone()));
-            batch.pass(&id, file.header.number, done);
+            batch.pass(&id, version, marks);
         }
         if batch.log_bytes >= tables.at_once.log_bytes || at + 1 == files.len() {
             let points = batch.rows;
             if !std::mem::replace(&mut batch, Batch::new(tables)).commit(now_us)? {
-                // Somebody took us for dead and adopted the log: it is in the tables already. The writer finds its
-                // files sealed and moves on.
-                tracing::warn!(writer = %id, "another process has adopted this log");
-                return Ok(flushed);
+                return Ok(false);
             }
+            marks = marks.moved_to(version);
             flushed.points += points;
             for path in unreadable.drain(..) {
                 quarantine(&tables.root, &id, &path)?;
@@ -258,16 +307,7 @@ pub(crate) fn own(tables: &Tables, writer: &Writer, host: &Host, now_us: i64) ->
             writer.forget(file.header.number)?;
         }
     }
-    Ok(flushed)
-}
-
-fn open(file: &Arc<LogFile>) -> Result<LogReader> {
-    if file.is_spill() {
-        return LogReader::of_spill(file);
-    }
-    LogReader::open(&file.path)?.ok_or_else(|| {
-        Error::io("open", &file.path, std::io::Error::from(std::io::ErrorKind::NotFound))
-    })
+    Ok(true)
 }
 
 /// A folder whose owner is dead, locked by us.
@@ -291,15 +331,25 @@ pub(crate) struct Orphans {
     pub(crate) bytes: u64,
 }
 
-/// Counts the logs that nobody will go on with.
-pub(crate) fn orphans(root: &Path, lookout: &Lookout) -> Result<Orphans> {
+/// Counts the logs that nobody will go on with, but for what is in the tables already.
+pub(crate) fn orphans(tables: &Tables, lookout: &Lookout) -> Result<Orphans> {
     let mut orphans = Orphans::default();
-    for (_, folder) in writers(root)? {
-        if is_orphan(&folder, lookout, &[])? {
+    let (points_table, facts_table) = (tables.points.load()?, tables.facts.load()?);
+    for (id, folder) in writers(&tables.root)? {
+        if !is_orphan(&folder, lookout, &[])? {
+            continue;
+        }
+        let marks = Marks::of(&points_table, &facts_table, &id);
+        let (mut bytes, mut is_kept) = (0, false);
+        for (number, path) in owner::log_files(&folder, lookout.host())? {
+            let passed = marks.passed(number);
+            bytes += disk::size(&path).unwrap_or(0).saturating_sub(passed.points.min(passed.facts));
+            is_kept |= passed != Passed::default() && !passed.is_whole();
+        }
+        // One that was adopted in pwrite mode stays for a while, and nothing is to be done about it.
+        if bytes > 0 || !is_kept {
             orphans.writers += 1;
-            for (_, path) in owner::log_files(&folder, lookout.host())? {
-                orphans.bytes += disk::size(&path).unwrap_or(0);
-            }
+            orphans.bytes += bytes;
         }
     }
     Ok(orphans)
@@ -433,24 +483,41 @@ fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Res
     let mut batch = Batch::new(tables);
     let mut taken = Vec::new();
     let mut points = 0;
+    let mut stay = Vec::new();
     for orphan in held {
+        let mut marks = Marks::of(&points_table, &facts_table, &orphan.id);
+        let last = orphan.files.last().map(|(number, _)| *number);
         for (number, path) in orphan.files.iter().cloned() {
-            let done = Done::of(&points_table, &facts_table, &orphan.id, number);
-            let mut whole = true;
-            if !(done.points && done.facts) {
-                whole = match read_orphan(&path, host, done, &mut batch) {
-                    Err(Error::Corrupt { .. }) => false,
+            let passed = marks.passed(number);
+            let mut read = ReadOrphan { version: log::watermark(number), whole: true };
+            if !passed.is_whole() {
+                let modified_us = disk::modified_us(&path).unwrap_or(now_us);
+                let is_old = now_us.saturating_sub(modified_us) > OWNER_MAY_LIVE_US;
+                let is_last = last == Some(number);
+                let known = passed.points.min(passed.facts);
+                if !is_old && disk::size(&path).is_ok_and(|bytes| bytes <= known) {
+                    stay.push(&orphan.folder);
+                    continue;
+                }
+                read = match read_orphan(&path, number, is_last, host, passed, &mut batch) {
+                    Err(Error::Corrupt { .. }) => ReadOrphan { whole: false, ..read },
                     read => read?,
                 };
-                batch.pass(&orphan.id, number, done);
+                batch.pass(&orphan.id, read.version, marks);
+                // The owner may live all the same, and go on in a stream: it stays until nobody can.
+                if read.version != log::watermark(number) && !is_old {
+                    stay.push(&orphan.folder);
+                    continue;
+                }
             }
-            taken.push(Taken { writer: &orphan.id, path, whole });
+            taken.push(Taken { writer: &orphan.id, path, whole: read.whole });
             if batch.log_bytes >= tables.at_once.log_bytes {
                 let full = std::mem::replace(&mut batch, Batch::new(tables));
                 match settle(full, &mut taken, now_us)? {
                     Some(more) => points += more,
                     None => return Ok((points, 0)),
                 }
+                marks = marks.moved_to(read.version);
             }
         }
     }
@@ -458,14 +525,17 @@ fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Res
         Some(more) => points += more,
         None => return Ok((points, 0)),
     }
-    for Orphan { folder, logs, .. } in held {
+    let done = held.iter().filter(|orphan| !stay.contains(&&orphan.folder));
+    let mut adopted = 0;
+    for Orphan { folder, logs, .. } in done {
         // The lake's first: what is left of a folder elsewhere is nothing that anybody would miss.
         owner::remove(folder)?;
         if let Some(logs) = logs.as_ref().filter(|logs| *logs != folder) {
             owner::remove(logs)?;
         }
+        adopted += 1;
     }
-    Ok((points, held.len() as u64))
+    Ok((points, adopted))
 }
 
 /// A log file of a dead writer that was read.
@@ -496,23 +566,44 @@ fn settle(batch: Batch<'_>, taken: &mut Vec<Taken<'_>>, now_us: i64) -> Result<O
     Ok(Some(points))
 }
 
-/// Reads the log file of a dead writer; false where a part of it could not be read.
-fn read_orphan(path: &Path, host: &Host, done: Done, batch: &mut Batch<'_>) -> Result<bool> {
-    let Some(mut reader) = LogReader::open(path)? else { return Ok(true) };
-    let mut whole = true;
-    if reader.header().boot_id == host.boot_id {
+/// What came of reading the log file of a dead writer.
+struct ReadOrphan {
+    /// The watermark to which that leads.
+    version: i64,
+    /// All of it could be read.
+    whole: bool,
+}
+
+/// Reads the log file of a dead writer. Of a stream, if it is the `last` file, only what is there now: its owner may not
+/// be dead after all.
+fn read_orphan(
+    path: &Path,
+    number: u64,
+    is_last: bool,
+    host: &Host,
+    passed: Passed,
+    batch: &mut Batch<'_>,
+) -> Result<ReadOrphan> {
+    let mut read = ReadOrphan { version: log::watermark(number), whole: true };
+    let Some(mut reader) = LogReader::open(path)? else { return Ok(read) };
+    let mode = reader.header().mode;
+    if mode == Mode::Mapped && reader.header().boot_id == host.boot_id {
         match LogFile::seal_orphan(path, reader.header()) {
             Ok(()) => {}
             // Nothing can be sealed, and no owner can go on in it either. What is left of it is taken in.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => whole = false,
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => read.whole = false,
             Err(error) => return Err(Error::io("seal", path, error)),
         }
     }
-    batch.take(&mut reader, host, done)?;
+    batch.take(&mut reader, host, passed)?;
     for problem in reader.problems() {
         tracing::warn!(%problem, "a part of a log is lost; the file is kept in quarantine");
     }
-    Ok(whole && reader.problems().is_empty())
+    if mode == Mode::Written && is_last {
+        read.version = log::watermark_within(number, reader.end());
+    }
+    read.whole &= reader.problems().is_empty();
+    Ok(read)
 }
 
 /// Keeps a file that failed a check, out of the way.
@@ -533,7 +624,7 @@ mod tests {
         log::{
             NO_LABELS,
             frame::{Frame, Space},
-            header::{Header, Mode},
+            header::Header,
             owner::Owner,
         },
     };

@@ -5,7 +5,8 @@ pub(crate) mod features;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -19,12 +20,12 @@ use crate::{
     disk,
     flush::{self, AtOnce, Flushed, Orphans, Tables},
     log::{
-        LastStep,
+        self, LastStep, LogMode, Mode,
         frame::Frame,
         owner::{self, Liveness, Lookout},
         reader::LogReader,
         run_key,
-        writer::{NotKept, Writer},
+        writer::{NotKept, Settings, Writer},
     },
     merge::{self, Merged},
     names::{Names, RunName},
@@ -52,8 +53,14 @@ pub struct LakeOptions {
     pub flush_after_bytes: u64,
     /// Flush the log to a segment when its oldest row is this old. Default 10 minutes.
     pub flush_after_ms: u64,
-    /// How much memory may hold rows that the disk does not take. Default 64 MiB.
+    /// How much memory may hold rows that the disk does not take, or has not taken yet. Default 64 MiB.
     pub spill_bytes: u64,
+    /// How the log is brought to disk. By default as the filesystem allows.
+    pub log_mode: LogMode,
+    /// The most milliseconds that logging waits for the disk where rows come faster than it takes them. Rows then wait
+    /// in memory, and where that is full they are dropped. Through a mapping, a store may wait longer for a disk that
+    /// stands still. Default 100.
+    pub max_block_ms: u64,
     /// Return an error for a row that could not be kept, instead of counting it. Default off.
     pub strict: bool,
     /// Keep log files in a folder on a disk of this host, or in its memory, while the lake is elsewhere: rows are safe
@@ -74,6 +81,8 @@ impl Default for LakeOptions {
             flush_after_bytes: 16 << 20,
             flush_after_ms: 600_000,
             spill_bytes: 64 << 20,
+            log_mode: LogMode::Auto,
+            max_block_ms: 100,
             strict: false,
             log_dir: None,
             host: None,
@@ -161,9 +170,10 @@ pub struct Health {
     pub free_bytes: u64,
     /// Whether a file can have two names, which commits rest on.
     pub hard_links: bool,
-    /// Whether all hosts see at once what one stores through a shared mapping, as logs are written. Not so on network
-    /// filesystems, where a lake should not stand.
-    pub shared_mappings: bool,
+    /// True where logs are written through shared mappings, false where a thread writes them from memory.
+    pub logs_are_mapped: bool,
+    /// Why so.
+    pub log_mode_why: String,
     /// Whether locks keep others out.
     pub locks: bool,
     /// The number of the group that shares the lake, where one does.
@@ -220,6 +230,7 @@ impl Lake {
 
     /// A consistent view of everything that was published before the call, by any process. Never writes.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        self.0.write_logs();
         let process = self.0.process();
         let mut tails = lock(&process.tails);
         let view = tails.view(
@@ -412,6 +423,7 @@ impl Lake {
             os::free_bytes(&core.root).map_err(|error| Error::io("look at", &core.root, error))?;
         let filesystem =
             os::filesystem(&core.root).map_err(|error| Error::io("look at", &core.root, error))?;
+        let choice = core.log_mode()?;
         let (mut alive, mut silent) = (Vec::new(), Vec::new());
         for (_, folder) in flush::writers(&core.root)? {
             let liveness = core.process().lookout.liveness(&folder, Now::read())?;
@@ -435,7 +447,8 @@ impl Lake {
             filesystem: filesystem.to_owned(),
             free_bytes,
             hard_links: core.features.probe.hard_links,
-            shared_mappings: features::shares_mappings(filesystem),
+            logs_are_mapped: choice.mode == Mode::Mapped,
+            log_mode_why: choice.why,
             locks: core.features.probe.locks,
             group: disk::shared_with(&core.root)?,
             alive,
@@ -476,7 +489,16 @@ struct Process {
     /// Held while a writer is created, before `background`.
     creating: Mutex<()>,
     background: Mutex<Option<Arc<Background>>>,
+    /// Writers that take no more rows, of whose logs a rest is to be flushed.
+    left: Mutex<Vec<Arc<Writer>>>,
     writable: OnceLock<()>,
+}
+
+/// The writers in pwrite mode of this process, each with its lake: whoever reads here sees what they have published.
+fn streams() -> &'static Mutex<Vec<(PathBuf, Weak<Writer>)>> {
+    static STREAMS: LazyLock<PerProcess<Mutex<Vec<(PathBuf, Weak<Writer>)>>>> =
+        LazyLock::new(PerProcess::default);
+    STREAMS.get(Mutex::default)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -499,6 +521,7 @@ impl Core {
             writer: ArcSwapOption::empty(),
             creating: Mutex::default(),
             background: Mutex::default(),
+            left: Mutex::default(),
             writable: OnceLock::new(),
         })
     }
@@ -520,29 +543,102 @@ impl Core {
             return Ok(writer);
         }
         let creating = lock(&process.creating);
-        if let Some(writer) = usable() {
-            return Ok(writer);
+        match usable() {
+            Some(writer) => Ok(writer),
+            None => self.start_writer(process, creating),
         }
+    }
+
+    /// Starts a writer, and leaves the one before.
+    fn start_writer(
+        self: &Arc<Self>,
+        process: &Process,
+        creating: MutexGuard<'_, ()>,
+    ) -> Result<Arc<Writer>> {
         self.check_writable()?;
-        let spill_bytes = self.options.spill_bytes;
+        let settings = Settings {
+            mode: self.log_mode()?.mode,
+            spill_bytes: self.options.spill_bytes,
+            max_block: Duration::from_millis(self.options.max_block_ms),
+        };
         let log_dir = self.options.log_dir.as_deref();
         let writer =
-            Writer::create(&self.root, log_dir, self.host.clone(), spill_bytes, os::now_us())?;
+            Writer::create(&self.root, log_dir, self.host.clone(), settings, os::now_us())?;
         let background = Arc::new(Background::start(self, &writer)?);
+        if writer.mode() == Mode::Written {
+            lock(streams()).push((self.root.clone(), Arc::downgrade(&writer)));
+        }
         let before = process.writer.swap(Some(Arc::clone(&writer)));
         let ended = lock(&process.background).replace(background);
         drop(creating);
         drop(ended);
         if let Some(before) = before {
-            // Whoever adopted the old log has its rows. What it said of the state of runs died with it.
+            // What it said of the state of runs died with it.
             tracing::warn!(old = %before.id, new = %writer.id, "another process took this one for dead; moved on");
-            before.close()?;
+            before.retire();
+            lock(&process.left).push(before);
             let runs = self.runs.iter().filter_map(|(_, run)| run.upgrade());
             for run in runs.filter(Run::is_open) {
                 run.say_state(State::Running)?;
             }
         }
         Ok(writer)
+    }
+
+    /// Goes on with another writer where somebody has taken a part of the log of this one.
+    fn move_on(self: &Arc<Self>, from: &Arc<Writer>) -> Result<()> {
+        let process = self.process();
+        let creating = lock(&process.creating);
+        if process.writer.load().as_ref().is_some_and(|writer| Arc::ptr_eq(writer, from)) {
+            self.start_writer(process, creating)?;
+        }
+        Ok(())
+    }
+
+    /// Flushes what earlier writers of this process left, and lets their folders go.
+    pub(crate) fn flush_left(&self) -> Result<()> {
+        let process = self.process();
+        let left = std::mem::take(&mut *lock(&process.left));
+        for (at, writer) in left.iter().enumerate() {
+            // What is mapped was sealed and taken in whole by whoever took the writer for dead.
+            let flushed = match writer.mode() {
+                Mode::Mapped => Ok(Flushed::default()),
+                Mode::Written => flush::own(&process.tables, writer, &self.host, os::now_us()),
+            };
+            if let Err(error) = flushed.and_then(|_| writer.close()) {
+                lock(&process.left).extend_from_slice(&left[at..]);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// How logs are brought to disk here.
+    fn log_mode(&self) -> Result<log::Choice> {
+        let (folder, maps) = match &self.options.log_dir {
+            // It is made with the first log.
+            Some(log_dir) => (log_dir.ancestors().find(|folder| folder.is_dir()), true),
+            None => (None, self.features.probe.shared_mappings),
+        };
+        let folder = folder.unwrap_or(&self.root);
+        let filesystem =
+            os::filesystem(folder).map_err(|error| Error::io("look at", folder, error))?;
+        self.options.log_mode.choose(filesystem, maps)
+    }
+
+    /// Brings to disk what this process has published in this lake, so that reading the files finds it. What the disk
+    /// does not take is left out.
+    fn write_logs(&self) {
+        let mut writers = lock(streams());
+        writers.retain(|(_, writer)| writer.strong_count() > 0);
+        let here = writers.iter().filter(|(root, _)| *root == self.root);
+        let here: Vec<_> = here.filter_map(|(_, writer)| writer.upgrade()).collect();
+        drop(writers);
+        for writer in here {
+            if let Err(error) = writer.write() {
+                tracing::debug!(%error, "rows that wait in memory are not in this snapshot");
+            }
+        }
     }
 
     /// Remembers a run that was started here.
@@ -582,16 +678,21 @@ impl Core {
         }
     }
 
-    pub(crate) fn flush_writer(&self, writer: &Writer) -> Result<Flushed> {
+    pub(crate) fn flush_writer(self: &Arc<Self>, writer: &Arc<Writer>) -> Result<Flushed> {
         if !disk::exists(&writer.home)? {
             writer.retire();
             return Ok(Flushed::default());
         }
-        flush::own(&self.process().tables, writer, &self.host, os::now_us())
+        let flushed = flush::own(&self.process().tables, writer, &self.host, os::now_us())?;
+        if writer.is_taken() {
+            self.move_on(writer)?;
+            self.flush_left()?;
+        }
+        Ok(flushed)
     }
 
     pub(crate) fn orphans(&self) -> Result<Orphans> {
-        flush::orphans(&self.root, &self.process().lookout)
+        flush::orphans(&self.process().tables, &self.process().lookout)
     }
 
     pub(crate) fn adopt(
@@ -653,6 +754,7 @@ impl Core {
     /// The highest step that a run has reached, from log headers and side indexes. What cannot be read counts as
     /// nothing: a step-less row then starts lower, and is kept all the same.
     pub(crate) fn last_step(&self, project: &str, run_id: &str) -> Option<i64> {
+        self.write_logs();
         let key = run_key(project, run_id);
         let mut last: Option<i64> = None;
         for (_, folder) in flush::writers(&self.root).unwrap_or_default() {
@@ -692,11 +794,12 @@ impl Drop for Core {
         // Threads first: they end, or finish the flush that they are at, before the log is closed.
         let Some(process) = self.processes.made() else { return };
         drop(lock(&process.background).take());
-        if let Some(writer) = process.writer.swap(None)
-            && writer.generation() == os::fork_generation()
-            && let Err(error) = writer.close()
-        {
-            tracing::warn!(%error, "a log was not closed; it is taken in as one of a dead writer");
+        let left = std::mem::take(&mut *lock(&process.left));
+        let mine = |writer: &Arc<Writer>| writer.generation() == os::fork_generation();
+        for writer in process.writer.swap(None).into_iter().filter(mine).chain(left) {
+            if let Err(error) = writer.close() {
+                tracing::warn!(%error, "a log was not closed; it is taken in as one of a dead writer");
+            }
         }
     }
 }

@@ -68,6 +68,7 @@ pub use filter::Filter;
 pub use flush::Flushed;
 #[cfg(not(proof))]
 pub use lake::{Health, Lake, LakeMetrics, LakeOptions, SilentWriter};
+pub use log::LogMode;
 #[cfg(not(proof))]
 pub use merge::Merged;
 pub use names::{LabelsId, MetricId};

@@ -24,14 +24,39 @@ pub(crate) mod fuzzing;
 pub(crate) mod header;
 pub(crate) mod heartbeat;
 mod memory;
+mod mode;
 pub(crate) mod owner;
 #[cfg(all(test, proof))]
 mod proofs;
 pub(crate) mod reader;
+mod stream;
 pub(crate) mod writer;
 
+#[cfg(not(proof))]
+use std::{io, path::Path};
+
+#[cfg(not(proof))]
+use crate::{disk, os};
+#[cfg(not(proof))]
+use concurrent::FileExt as _;
+
 pub(crate) use file::LogFile;
-pub(crate) use header::{LastStep, run_key};
+pub(crate) use header::{LastStep, Mode, run_key};
+pub(crate) use mode::Choice;
+pub use mode::LogMode;
+
+#[cfg(not(proof))]
+/// Whether the file at `path` can be mapped, so that who reads it sees at once what is stored there.
+pub(crate) fn can_be_mapped(path: &Path) -> bool {
+    let stored = || -> io::Result<bool> {
+        let file = disk::open_for_mapping(path)?;
+        os::preallocate(&file, 4096)?;
+        memory::Memory::of_file(&file, 4096)?.put(0, b"seen");
+        let mut seen = [0; 4];
+        Ok(file.read_at(&mut seen, 0)? == 4 && seen == *b"seen")
+    };
+    stored().unwrap_or(false)
+}
 
 /// The bytes of a block.
 pub(crate) const BLOCK_BYTES: usize = concurrent::bound(64 << 10, 256);
@@ -70,9 +95,43 @@ pub(crate) fn file_number(name: &str) -> Option<u64> {
 }
 
 /// The watermark that a table holds once it has taken in the whole file with this number. The low 32 bits count the
-/// bytes taken from the next file, which is 0 for mapped files.
+/// bytes taken from the next file: 0 but where a file in pwrite mode was adopted, which its owner may go on with.
 pub(crate) fn watermark(number: u64) -> i64 {
     (number << 32).cast_signed()
+}
+
+/// The watermark that a table holds once it has taken in so many bytes of the file with this number, and all before it.
+pub(crate) fn watermark_within(number: u64, bytes: u64) -> i64 {
+    ((number - 1) << 32 | bytes).cast_signed()
+}
+
+/// How much of a log file each table holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Passed {
+    /// Bytes of the file whose rows are in table `points`; [`WHOLE`] where no more will come.
+    pub(crate) points: u64,
+    /// The same of the facts.
+    pub(crate) facts: u64,
+}
+
+/// All bytes of a log file.
+pub(crate) const WHOLE: u64 = u64::MAX;
+
+impl Passed {
+    /// What watermarks, that of table `points` first, say of the file with this number.
+    pub(crate) fn of(points: Option<i64>, facts: Option<i64>, number: u64) -> Self {
+        let bytes = |mark: Option<i64>| match mark.unwrap_or(0).cast_unsigned() {
+            mark if mark >= number << 32 => WHOLE,
+            mark if mark >> 32 == number - 1 => mark & u64::from(u32::MAX),
+            _ => 0,
+        };
+        Self { points: bytes(points), facts: bytes(facts) }
+    }
+
+    /// True where both tables hold all of the file.
+    pub(crate) fn is_whole(self) -> bool {
+        self == Self { points: WHOLE, facts: WHOLE }
+    }
 }
 
 /// Where the blocks begin in a file of `blocks` blocks.

@@ -81,14 +81,39 @@ impl Host {
     }
 }
 
-/// Reserves `bytes` for the file, so that a full disk is met here and never by a store into the mapping.
+/// Reserves `bytes` for the file, so that a full disk is met here and never by a store into the mapping. Where the
+/// filesystem cannot reserve, zeros are written, which is as good where it writes in place.
 pub(crate) fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
             Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => break,
             result => return Ok(result?),
         }
     }
+    let zeros = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < bytes {
+        let len = usize::try_from(bytes - at).unwrap_or(zeros.len()).min(zeros.len());
+        at += write_at(file, &zeros[..len], at)? as u64;
+    }
+    Ok(())
+}
+
+/// Writes at a place of the file, at least one byte; says how many.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match rustix::io::pwrite(file, bytes, offset) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// The bytes of a page of memory.
+pub(crate) fn page_bytes() -> usize {
+    rustix::param::page_size()
 }
 
 /// Fills a file that is reserved with zeros, by writing them. Its pages are then in memory in large pieces: a first store

@@ -9,7 +9,7 @@ use crate::{
     catalog::{Table, TableVersion},
     disk,
     log::{
-        self, owner,
+        Passed, WHOLE, owner,
         reader::{LogReader, Tails},
     },
     os::Host,
@@ -87,12 +87,12 @@ impl TailCache {
         // Flushes commit facts first. Loading points first means: what is in the points is in the facts.
         let points_table = points.load()?;
         let facts_table = facts.load()?;
-        let passed = |table: &TableVersion, (writer, number): &FileKey| {
-            table.txns.get(&**writer).is_some_and(|&mark| mark >= log::watermark(*number))
+        let (in_points, in_facts) = (Arc::clone(&points_table), Arc::clone(&facts_table));
+        let passed = |(writer, number): &FileKey| {
+            let mark = |table: &TableVersion| table.txns.get(&**writer).copied();
+            Passed::of(mark(&in_points), mark(&in_facts), *number)
         };
-        self.0.retain(|key, _| {
-            listed.contains(key) && !(passed(&points_table, key) && passed(&facts_table, key))
-        });
+        self.0.retain(|key, _| listed.contains(key) && !passed(key).is_whole());
         let mut keys: Vec<FileKey> = self.0.keys().cloned().collect();
         keys.sort();
         let mut view = TailView {
@@ -105,14 +105,15 @@ impl TailCache {
         };
         for key in keys {
             let Some(file) = self.0.get_mut(&key) else { continue };
-            if let Err(error) = file.read() {
+            let passed = passed(&key);
+            if let Err(error) = file.read(passed) {
                 view.problems.push(error.to_string());
             }
             view.problems.extend(file.reader.problems().iter().map(Error::to_string));
-            if !passed(&view.points_table, &key) {
+            if passed.points != WHOLE {
                 view.points.extend(file.points.iter().cloned());
             }
-            if !passed(&view.facts_table, &key) {
+            if passed.facts != WHOLE {
                 let dropped = (!file.dropped.is_empty()).then(|| Arc::new(file.dropped.clone()));
                 let said = (!file.facts.is_empty()).then(|| Arc::clone(&file.facts));
                 view.facts.extend(said.into_iter().chain(dropped));
@@ -155,7 +156,11 @@ impl FileTail {
         Self { reader, tails, points: Vec::new(), facts: Arc::default(), dropped: Vec::new() }
     }
 
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self, passed: Passed) -> Result<()> {
+        if self.reader.pass(passed) {
+            self.points.clear();
+            self.facts = Arc::default();
+        }
         let found = self.reader.read(self.tails)?;
         self.dropped = found.dropped;
         if !found.facts.is_empty() {

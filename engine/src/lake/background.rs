@@ -12,6 +12,7 @@ use crate::{
     catalog::Table,
     compaction::{self, World},
     log::{
+        Mode,
         heartbeat::{self, Beat},
         writer::Writer,
     },
@@ -22,6 +23,10 @@ use crate::{
 const TEND_EVERY: Duration = Duration::from_millis(100);
 /// How often it looks while files fill quickly. A row that comes before its file is prepared waits for the disk.
 const TEND_SOON: Duration = Duration::from_millis(2);
+/// How often the write thread writes, in pwrite mode: a row is on its way to disk within 10 ms. And how often it asks a
+/// disk that takes nothing.
+const WRITE_EVERY: Duration = Duration::from_millis(8);
+const WRITE_AGAIN: Duration = Duration::from_millis(100);
 /// How often the flush thread looks whether the log is due.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// When the flush thread first looks for logs of dead writers, and how often then. Not at once: `init` costs nothing.
@@ -88,7 +93,7 @@ impl Background {
                 .spawn(work)
                 .map_err(|error| Error::io("start a thread for", &writer.folder, error))
         };
-        let threads = vec![
+        let mut threads = vec![
             spawn("runlake-sync", {
                 let (bell, writer, every) =
                     (Arc::clone(&bell), Arc::clone(writer), core.options.sync_every_ms);
@@ -100,6 +105,10 @@ impl Background {
                 Box::new(move || flush_loop(&bell, &writer, &core))
             })?,
         ];
+        if writer.mode() == Mode::Written {
+            let (bell, writer) = (Arc::clone(&bell), Arc::clone(writer));
+            threads.push(spawn("runlake-write", Box::new(move || write_loop(&bell, &writer)))?);
+        }
         Ok(Self { bell, threads, generation: os::fork_generation() })
     }
 
@@ -151,7 +160,7 @@ impl Drop for Background {
     clippy::disallowed_methods,
     reason = "intervals between syncs are measured here and nowhere else"
 )]
-fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
+fn sync_loop(bell: &Bell, writer: &Arc<Writer>, every: Duration) {
     let mut last = Instant::now();
     // The first one came with the folder.
     let (mut beat, mut count) = (last, 0);
@@ -199,11 +208,29 @@ fn sync_loop(bell: &Bell, writer: &Writer, every: Duration) {
     }
 }
 
+fn write_loop(bell: &Bell, writer: &Writer) {
+    let mut pause = WRITE_EVERY;
+    loop {
+        let goes_on = bell.wait(pause, |_| false);
+        let before = pause;
+        pause = WRITE_EVERY;
+        if let Err(error) = writer.write() {
+            pause = WRITE_AGAIN;
+            if before != pause {
+                tracing::warn!(%error, folder = %writer.folder.display(), "the disk takes no rows; they wait in memory");
+            }
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "intervals between adoptions are measured here and nowhere else"
 )]
-fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
+fn flush_loop(bell: &Bell, writer: &Arc<Writer>, core: &Weak<Core>) {
     let started = Instant::now();
     let (mut look_for_orphans, mut pause) = (ADOPT_FIRST, LOOK_EVERY);
     let mut look_for_merge = MERGE_EVERY;
@@ -227,6 +254,10 @@ fn flush_loop(bell: &Bell, writer: &Writer, core: &Weak<Core>) {
                     pause = Duration::from_secs(1);
                 }
             }
+        }
+        if let Err(error) = core.flush_left() {
+            tracing::warn!(%error, "the rest of an earlier log could not be flushed and will be tried again");
+            pause = Duration::from_secs(1);
         }
         if started.elapsed() >= look_for_orphans {
             look_for_orphans = started.elapsed() + ADOPT_EVERY;

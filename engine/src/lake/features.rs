@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result, disk,
+    Error, Result, disk, log,
     os::{self, Hold, Lock},
 };
 
@@ -66,7 +66,7 @@ pub(crate) struct Probe {
     pub(crate) filesystem: String,
     /// Whether a file can have two names, which commits rest on.
     pub(crate) hard_links: bool,
-    /// Whether stores through one mapping are seen by other readers of the file.
+    /// Whether files can be mapped, so that others read at once what one stores.
     pub(crate) shared_mappings: bool,
     /// Whether a lock keeps a second one out.
     pub(crate) locks: bool,
@@ -162,18 +162,19 @@ pub(crate) fn probe(root: &Path) -> Result<Probe> {
         disk::open(&path)
             .is_ok_and(|other| matches!(Lock::try_take(other, Hold::Exclusive), Ok(None)))
     });
+    let shared_mappings = shares_mappings(filesystem) && log::can_be_mapped(&path);
     disk::remove_if_there(&second)?;
     disk::remove_if_there(&path)?;
     Ok(Probe {
         filesystem: filesystem.to_owned(),
         hard_links: links.is_ok(),
-        shared_mappings: shares_mappings(filesystem),
+        shared_mappings,
         locks,
     })
 }
 
 /// Whether all hosts see at once what one stores through a mapping. Network filesystems map files too, but their hosts
 /// do not see each other's stores in time.
-pub(crate) fn shares_mappings(filesystem: &str) -> bool {
+fn shares_mappings(filesystem: &str) -> bool {
     !matches!(filesystem, "nfs" | "smb" | "fuse" | "lustre" | "ceph" | "gpfs")
 }

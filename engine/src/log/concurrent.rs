@@ -21,6 +21,36 @@ pub(crate) use memmap2::{Advice, MmapOptions, MmapRaw};
 #[cfg(proof)]
 pub(crate) use super::explored::*;
 
+/// Threads that wait until what a lock protects has changed.
+#[cfg(not(proof))]
+#[derive(Debug, Default)]
+pub(crate) struct Changed(std::sync::Condvar);
+
+#[cfg(not(proof))]
+impl Changed {
+    /// Waits while `waits` says so, but no longer than `most`.
+    pub(crate) fn wait_while<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        most: std::time::Duration,
+        waits: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        let waited = self.0.wait_timeout_while(guard, most, waits);
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+    }
+
+    /// Wakes all who wait.
+    pub(crate) fn notify(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// Lets another thread do something that may take long; false where there is no thread to be had.
+#[cfg(not(proof))]
+pub(crate) fn aside(work: impl FnOnce() + Send + 'static) -> bool {
+    std::thread::Builder::new().name("runlake-next".to_owned()).spawn(work).is_ok()
+}
+
 /// Tells a checker which bytes are about to be written and read; nothing in what ships.
 #[cfg(not(proof))]
 pub(crate) trait Watched {

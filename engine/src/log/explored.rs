@@ -18,7 +18,7 @@ use std::{
 
 #[cfg(not(shuttle))]
 pub(crate) use ::loom::sync::{
-    Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence},
 };
 #[cfg(not(shuttle))]
@@ -27,7 +27,7 @@ use ::loom::{cell::UnsafeCell, sync::atomic::AtomicPtr};
 use ::shuttle::sync::atomic::AtomicPtr;
 #[cfg(shuttle)]
 pub(crate) use ::shuttle::sync::{
-    Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence},
 };
 
@@ -134,6 +134,35 @@ impl<T> OnceLock<T> {
         }
         self.value.get().expect("it was just set")
     }
+}
+
+/// Threads that wait until something has changed. In a proof nobody loses patience: who waits in vain, waits for ever,
+/// and the checker says so.
+#[derive(Debug, Default)]
+pub(crate) struct Changed(Condvar);
+
+impl Changed {
+    pub(crate) fn wait_while<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        _most: std::time::Duration,
+        mut waits: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        while waits(&mut guard) {
+            guard = self.0.wait(guard).unwrap();
+        }
+        guard
+    }
+
+    pub(crate) fn notify(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// Who does not want to wait for another thread does it alone.
+pub(crate) fn aside(work: impl FnOnce()) -> bool {
+    work();
+    true
 }
 
 /// What is asked of the pages of a mapping; nothing here.

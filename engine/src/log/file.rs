@@ -5,17 +5,18 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use super::{
-    concurrent::{self, AtomicU8, AtomicU64, Mutex, OnceLock, Ordering},
+    concurrent::{self, AtomicBool, AtomicU8, AtomicU64, FileExt as _, Mutex, OnceLock, Ordering},
     file_bytes, file_name,
     frame::Space,
-    header::{HEARTBEAT_OFFSET, Header, PLACE_BYTES, PLACES, PLACES_OFFSET},
+    header::{HEARTBEAT_OFFSET, Header, Mode, PLACE_BYTES, PLACES, PLACES_OFFSET},
     memory::{Block, Memory},
+    stream::Stream,
 };
-use crate::{disk, names::IDS_MAX, os};
+use crate::{Result, disk, names::IDS_MAX, os};
 
 /// A log file that this process writes.
 #[derive(Debug)]
@@ -24,17 +25,35 @@ pub(crate) struct LogFile {
     pub(crate) header: Header,
     /// Where it stands; where it would stand, for a spill.
     pub(crate) path: PathBuf,
-    /// The file, or none for a spill, which is memory of this process alone.
-    file: Option<File>,
+    disk: Disk,
     memory: Arc<Memory>,
     defined: [Defined; 3],
     places: Places,
     /// Held while a name is defined, so that each is defined once.
     pub(crate) defining: Mutex<()>,
+    /// It has a name in its folder.
+    is_on_disk: AtomicBool,
+    /// It got that name and nobody has asked since.
+    has_new_name: AtomicBool,
+    /// All of it stands on disk, and its memory was given back.
+    is_whole: AtomicBool,
+    /// The last attempt to write failed: rows wait in memory.
+    fails_to_write: AtomicBool,
     synced: AtomicU64,
     /// What the system said when it failed to make the file durable. Its pages may be marked clean since, so that a
     /// second try would succeed without having written anything.
     poisoned: OnceLock<(io::ErrorKind, String)>,
+}
+
+/// How the memory of a log file and the disk come together.
+#[derive(Debug)]
+enum Disk {
+    /// The memory is a mapping of this file.
+    Mapped(File),
+    /// Not at all: rows wait for a flush.
+    None,
+    /// What is published is appended to a file.
+    Stream(Mutex<Stream>),
 }
 
 impl LogFile {
@@ -55,7 +74,7 @@ impl LogFile {
                     memory.prefault();
                 }
             })
-            .map(|memory| Self::new(header, path.clone(), Some(file), memory))
+            .map(|memory| Self::new(header, path.clone(), Disk::Mapped(file), memory))
             .and_then(|made| disk::rename(&staged, &path).map(|()| made));
         if made.is_err() {
             let _the_first_error_counts = disk::remove_if_there(&staged);
@@ -63,36 +82,140 @@ impl LogFile {
         made
     }
 
-    /// A file that is memory only, for rows that the disk does not take now.
-    pub(crate) fn spill(folder: &Path, header: Header) -> io::Result<Self> {
+    /// A file whose rows go to memory. In pwrite mode [`LogFile::write`] brings them to disk; else they are those that
+    /// the disk does not take now, and wait there for a flush.
+    pub(crate) fn in_memory(folder: &Path, header: Header) -> io::Result<Self> {
         let memory = Memory::anonymous(file_bytes(header.blocks as usize))?;
         let path = folder.join(file_name(header.number));
-        Ok(Self::new(header, path, None, memory))
+        let disk = match header.mode {
+            Mode::Mapped => Disk::None,
+            Mode::Written => Disk::Stream(Mutex::new(Stream::new(header.blocks as usize))),
+        };
+        Ok(Self::new(header, path, disk, memory))
     }
 
-    fn new(header: Header, path: PathBuf, file: Option<File>, mut memory: Memory) -> Self {
+    fn new(header: Header, path: PathBuf, disk: Disk, mut memory: Memory) -> Self {
         memory.put(0, &header.encode());
+        let is_mapped = matches!(disk, Disk::Mapped(_));
         Self {
             header,
             path,
-            file,
+            disk,
             memory: Arc::new(memory),
             defined: [Defined::default(), Defined::default(), Defined::default()],
             places: Places::default(),
             defining: Mutex::new(()),
+            is_on_disk: AtomicBool::new(is_mapped),
+            has_new_name: AtomicBool::new(is_mapped),
+            is_whole: AtomicBool::new(false),
+            fails_to_write: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             poisoned: OnceLock::new(),
         }
     }
 
-    /// True for memory of this process alone.
+    /// True for rows that no thread brings to disk: a flush does.
     pub(crate) fn is_spill(&self) -> bool {
-        self.file.is_none()
+        matches!(self.disk, Disk::None)
     }
 
-    /// The bytes that it takes, on disk or in memory.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.memory.len() as u64
+    /// The bytes that it takes of this process's memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        // ORDERING: Relaxed: who misses the flag waits for memory that is there already, and is woken.
+        let is_elsewhere =
+            matches!(self.disk, Disk::Mapped(_)) || self.is_whole.load(Ordering::Relaxed);
+        if is_elsewhere { 0 } else { self.memory.len() as u64 }
+    }
+
+    /// Brings to disk what is published, in pwrite mode; a mapped file is there already. True once all of it is there and
+    /// nothing can be added. Never for a thread that logs.
+    pub(crate) fn write(&self) -> io::Result<bool> {
+        let Disk::Stream(stream) = &self.disk else { return Ok(true) };
+        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let staged = self.path.with_file_name(format!(".{}.tmp", self.header.number));
+        let written = stream.write(&staged, &self.path, &self.memory, || self.head());
+        // ORDERING: Relaxed, here and below: flags that stand alone.
+        if stream.file().is_some() && !self.is_on_disk.swap(true, Ordering::Relaxed) {
+            self.has_new_name.store(true, Ordering::Relaxed);
+        }
+        self.fails_to_write.store(written.is_err(), Ordering::Relaxed);
+        if matches!(written, Ok(true)) && !self.is_whole.swap(true, Ordering::Relaxed) {
+            self.memory.give_back(self.blocks());
+        }
+        written
+    }
+
+    /// True where the file has a name in its folder.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        // ORDERING: Relaxed, the flag stands alone.
+        self.is_on_disk.load(Ordering::Relaxed)
+    }
+
+    /// True once after the file got its name.
+    pub(crate) fn take_new_name(&self) -> bool {
+        // ORDERING: Relaxed, the flag stands alone.
+        self.has_new_name.swap(false, Ordering::Relaxed)
+    }
+
+    /// True where a run has logged a row here, as far as the places in the header tell.
+    pub(crate) fn has_rows(&self) -> bool {
+        (0..PLACES).any(|place| {
+            let at = PLACES_OFFSET + place * PLACE_BYTES;
+            // ORDERING: Relaxed, a hint.
+            self.memory.word(at).load(Ordering::Relaxed) != 0
+                && self.memory.signed_word(at + 8).load(Ordering::Relaxed) != i64::MIN
+        })
+    }
+
+    /// The contents of a sealed file in pwrite mode, also where not all of it could be written; `None` in other modes.
+    pub(crate) fn contents(&self) -> io::Result<Option<Vec<u8>>> {
+        let Disk::Stream(stream) = &self.disk else { return Ok(None) };
+        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = self.head();
+        if let Some((file, end)) = stream.file() {
+            let mut at = bytes.len();
+            bytes.resize(usize::try_from(end).unwrap_or(at).max(at), 0);
+            while at < bytes.len() {
+                match file.read_at(&mut bytes[at..], at as u64) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(more) => at += more,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        bytes.append(&mut stream.rest(&self.memory));
+        Ok(Some(bytes))
+    }
+
+    /// Removes the file: the tables hold it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        if let Disk::Stream(stream) = &self.disk {
+            // A thread that is about to write must not bring it back.
+            stream.lock().unwrap_or_else(PoisonError::into_inner).give_up();
+        }
+        disk::remove_if_there(&self.path).map(drop)
+    }
+
+    /// The header as a reader may find it now.
+    fn head(&self) -> Vec<u8> {
+        let mut head = self.header.encode().to_vec();
+        head.resize(super::HEADER_BYTES, 0);
+        let mut put = |at: usize, word: u64| head[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        let signed =
+            |at: usize| self.memory.signed_word(at).load(Ordering::Relaxed).cast_unsigned();
+        put(HEARTBEAT_OFFSET, signed(HEARTBEAT_OFFSET));
+        for at in (0..PLACES).map(|place| PLACES_OFFSET + place * PLACE_BYTES) {
+            // ORDERING: Acquire pairs with the Release in `place_run`; the others are lone numbers.
+            let key = self.memory.word(at).load(Ordering::Acquire);
+            if key == 0 {
+                break;
+            }
+            put(at, key);
+            put(at + 8, signed(at + 8));
+            put(at + 16, self.memory.word(at + 16).load(Ordering::Relaxed));
+        }
+        head
     }
 
     /// The number of its blocks.
@@ -165,7 +288,7 @@ impl LogFile {
 
     /// How many bytes are published in all blocks together.
     pub(crate) fn published_bytes(&self) -> u64 {
-        (0..self.blocks()).map(|block| self.published(block).len() as u64).sum()
+        (0..self.blocks()).map(|block| self.memory.tail(block).0 as u64).sum()
     }
 
     /// The names that the file has defined in `space`.
@@ -228,13 +351,23 @@ impl LogFile {
     /// Makes everything durable that was published before the call. Does nothing where nothing is new. After a failure
     /// every call fails, with the same words, while there are rows that no successful sync came after.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "rows wait in memory for the disk to take them",
-            ));
+        let stream;
+        let (file, published) = match &self.disk {
+            Disk::Mapped(file) => (file, self.published_bytes()),
+            Disk::None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "rows wait in memory for the disk to take them",
+                ));
+            }
+            Disk::Stream(of) => {
+                let of = of.lock().unwrap_or_else(PoisonError::into_inner).file();
+                // What was not written is reported by whoever tried.
+                let Some((file, end)) = of else { return Ok(()) };
+                stream = file;
+                (&*stream, end)
+            }
         };
-        let published = self.published_bytes();
         // ORDERING: Relaxed: `synced` is touched by the syncing thread only, the atomic is for `Sync`.
         if self.synced.load(Ordering::Relaxed) == published {
             return Ok(());
@@ -250,6 +383,12 @@ impl LogFile {
             },
         };
         Err(io::Error::new(*kind, said.as_str()))
+    }
+
+    /// True where rows wait for a disk that does not take them.
+    pub(crate) fn is_stuck(&self) -> bool {
+        // ORDERING: Relaxed, the flag stands alone.
+        self.is_spill() || self.fails_to_write.load(Ordering::Relaxed)
     }
 
     /// True once a sync failed: rows go on into a new file.
@@ -353,9 +492,10 @@ mod tests {
         log.sync().unwrap();
         block.append(16, |bytes| bytes.fill(2)).unwrap();
         // A device that cannot be synced stands in for a disk that fails.
-        let sound = log.file.replace(disk::open(Path::new("/dev/zero")).unwrap());
+        let device = Disk::Mapped(disk::open(Path::new("/dev/zero")).unwrap());
+        let sound = std::mem::replace(&mut log.disk, device);
         let first = log.sync().unwrap_err().to_string();
-        log.file = sound;
+        log.disk = sound;
         assert!(log.is_poisoned());
         assert_eq!(log.sync().unwrap_err().to_string(), first);
     }

@@ -396,6 +396,23 @@ fn next_if(bytes: &[u8], is_good: impl FnOnce(&[u8], u32) -> bool) -> Next<'_> {
     }
 }
 
+/// The bytes to the next frame, and whether it is a NAME.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measure {
+    pub(crate) len: usize,
+    pub(crate) is_name: bool,
+}
+
+/// Measures the frame at the front of bytes that this process has published; `None` at their end.
+pub(crate) fn measure(bytes: &[u8]) -> Option<Measure> {
+    let (header, _) = bytes.split_first_chunk::<FRAME_HEADER>()?;
+    let (len, _, head) = Head::read(header);
+    let len = (len as usize).next_multiple_of(8);
+    (FRAME_HEADER..=bytes.len())
+        .contains(&len)
+        .then_some(Measure { len, is_name: head.kind == KIND_NAME })
+}
+
 fn read<'a>(head: &Head, payload: &'a [u8]) -> Option<Read<'a>> {
     let count = head.count as usize;
     let column = |bytes: &'a [u8]| -> Option<(&'a [[u8; 8]], &'a [u8])> {

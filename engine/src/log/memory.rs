@@ -14,6 +14,9 @@ use super::{
     header::CLAIM_OFFSET,
     tail_bytes, tail_word,
 };
+#[cfg(not(proof))]
+use memmap2::UncheckedAdvice;
+
 use crate::os;
 
 /// A fixed number of bytes that begin as zeros, or as the file that they map.
@@ -139,7 +142,52 @@ impl Memory {
         }
     }
 
-    /// The bytes of block `index` that are published, whoever reads.
+    /// How many of `blocks` blocks were claimed.
+    pub(crate) fn claimed_of(&self, blocks: usize) -> usize {
+        usize::try_from(self.claimed()).unwrap_or(blocks).min(blocks)
+    }
+
+    /// How many bytes of block `index` are published, and whether it is sealed.
+    pub(crate) fn tail(&self, index: usize) -> (usize, bool) {
+        // ORDERING: Acquire pairs with the Release of `Block::append`: the bytes below the tail are visible.
+        let tail = self.word(HEADER_BYTES + index * TAIL_STRIDE).load(Ordering::Acquire);
+        (tail_bytes(tail).unwrap_or(0), tail & SEALED != 0)
+    }
+
+    /// Copies `len` published bytes from `offset` on behind `out`.
+    pub(crate) fn copy(&self, offset: usize, len: usize, out: &mut Vec<u8>) {
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            "what is published is inside the mapping"
+        );
+        self.map.reads(offset, len);
+        let start = out.len();
+        out.resize(start + len, 0);
+        // SAFETY: the pointer is inside the mapping (asserted).
+        let bytes = unsafe { self.map.as_mut_ptr().add(offset) };
+        // SAFETY: the source is valid for `len` bytes (asserted), the target has just been made as long, and they are
+        // different memory. Bytes below a tail are never written again.
+        unsafe { std::ptr::copy_nonoverlapping(bytes, out[start..].as_mut_ptr(), len) };
+    }
+
+    /// Gives the pages of the blocks back to the system; header and tail words stay. Only for memory of this process,
+    /// once its contents stand elsewhere: they read as zeros from then on.
+    pub(crate) fn give_back(&self, blocks: usize) {
+        // A page that holds a tail word stays: losing it would break a seal.
+        let start = blocks_start(blocks).next_multiple_of(os::page_bytes());
+        if start >= self.len() {
+            return;
+        }
+        #[cfg(not(proof))]
+        // SAFETY: the range is inside the mapping (checked) and holds bytes of blocks only, which any values are valid
+        // for. Nobody reads them through a reference (`copy` reads through pointers). A thread that stopped while it
+        // filled a block may lose what it stored there; the block is sealed, so its publish fails.
+        let _best_effort = unsafe {
+            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, self.len() - start)
+        };
+    }
+
+    /// The bytes of block `index` that are published, whoever reads. Not of memory that may be given back.
     pub(crate) fn published(&self, blocks: usize, index: usize) -> &[u8] {
         // ORDERING: Acquire pairs with the Release of `Block::append`: the bytes below the tail are visible.
         let tail = self.word(HEADER_BYTES + index * TAIL_STRIDE).load(Ordering::Acquire);

@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 #[cfg(not(shuttle))]
@@ -22,13 +23,14 @@ use ::loom::thread;
 use ::shuttle::thread;
 
 use super::{
-    HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
+    HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, TAIL_STRIDE, blocks_start,
     concurrent::FileExt as _,
     file_bytes, file_name, file_number,
-    frame::Frame,
+    frame::{self, Frame, Next, Read, Space},
     memory::{Memory, Sealed},
     reader::{LogReader, Tails},
-    writer::{NotKept, Writer},
+    watermark, watermark_within,
+    writer::{NotKept, Settings, Writer},
 };
 use crate::{
     MetricId, disk,
@@ -91,7 +93,12 @@ impl Lake {
     }
 
     fn writer(&self) -> Arc<Writer> {
-        Writer::create(self.folder.path(), None, crate::os::Host::this(), 1 << 20, 0).unwrap()
+        self.writer_in(Mode::Mapped)
+    }
+
+    fn writer_in(&self, mode: Mode) -> Arc<Writer> {
+        let settings = Settings { mode, spill_bytes: 1 << 20, max_block: Duration::ZERO };
+        Writer::create(self.folder.path(), None, crate::os::Host::this(), settings, 0).unwrap()
     }
 
     /// Logs one row with this step.
@@ -538,5 +545,156 @@ fn after_a_crash_any_mixture_of_pages_reads_as_rows_that_were_logged_each_once()
             }
             assert!(disk::remove_if_there(&crashed).unwrap());
         }
+    });
+}
+
+/// The rows of a stream, of which each stands behind the names that it uses.
+fn read_stream(folder: &Path, number: u64) -> Vec<i64> {
+    let path = path(folder, number);
+    let Some(bytes) = disk::read_if_there(&path).unwrap() else { return Vec::new() };
+    let salt = open(folder, number).header().salt;
+    let (mut rest, mut named, mut steps) = (&bytes[HEADER_BYTES..], BTreeSet::new(), Vec::new());
+    while let Next::Frame(frame, len) = frame::next(salt, rest) {
+        match frame {
+            Read::Name { space, id, .. } => {
+                assert!(named.insert((space as u8, id)), "a name is written once");
+            }
+            Read::Row(row) => {
+                assert!(named.contains(&(Space::Run as u8, row.run)));
+                let mut points = row.points();
+                assert!(points.all(|(metric, _)| named.contains(&(Space::Metric as u8, metric))));
+                steps.push(row.step);
+            }
+            _ => panic!("nobody writes {frame:?}"),
+        }
+        rest = &rest[len..];
+    }
+    assert!(rest.is_empty(), "a stream ends with a whole frame");
+    steps
+}
+
+fn read_streams(folder: &Path) -> Vec<i64> {
+    files(folder).into_iter().flat_map(|number| read_stream(folder, number)).collect()
+}
+
+/// Logs from so many threads while this one writes now and then; what is on disk in the end, in its order.
+fn log_and_write(lake: &Arc<Lake>, writer: &Arc<Writer>, threads: usize, rows: usize) -> Vec<i64> {
+    let spawned: Vec<_> = (0..threads)
+        .map(|me| {
+            let (lake, writer) = (Arc::clone(lake), Arc::clone(writer));
+            thread::spawn(move || lake.log_all(&writer, me, rows))
+        })
+        .collect();
+    writer.write().unwrap();
+    let first = read_streams(&writer.folder);
+    spawned.into_iter().for_each(|thread| thread.join().unwrap());
+    writer.write().unwrap();
+    let all = read_streams(&writer.folder);
+    assert!(all.starts_with(&first), "what was written stays");
+    for me in 0..threads {
+        assert!(all.iter().filter(|&&step| step / 100 == me as i64).is_sorted());
+    }
+    all
+}
+
+#[test]
+fn a_stream_holds_each_row_once_and_behind_its_names() {
+    explore(Interrupted::AtMost(1), || {
+        let lake = Lake::new();
+        let writer = lake.writer_in(Mode::Written);
+        let (threads, rows) = (2, size(1, 6));
+        let all = log_and_write(&lake, &writer, threads, rows);
+        assert_each_once(all, (0..threads).flat_map(|me| steps(me, rows)));
+    });
+}
+
+#[test]
+fn the_rows_of_a_thread_stay_in_order_in_a_stream_also_where_it_goes_on_in_another_block() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer_in(Mode::Written);
+        let rows = size(3, 20);
+        let all = log_and_write(&lake, &writer, 1, rows);
+        assert_eq!(all, steps(0, rows).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_stream_is_whole_before_the_next_one_begins() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer_in(Mode::Written);
+        lake.log(&writer, -1).unwrap();
+        let current = writer.current();
+        while current.claim(1).is_some() {}
+        // Two rows have room in the first file, the third has not.
+        let rows = size(3, 20);
+        let all = log_and_write(&lake, &writer, 1, rows);
+        assert!(files(&writer.folder).len() > 1);
+        assert_eq!(all, (-1..rows as i64).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn two_that_write_one_log_at_once_write_each_row_once() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer_in(Mode::Written);
+        lake.log(&writer, 0).unwrap();
+        let other = {
+            let writer = Arc::clone(&writer);
+            thread::spawn(move || writer.write().unwrap())
+        };
+        lake.log(&writer, 1).unwrap();
+        writer.write().unwrap();
+        assert_eq!(read_streams(&writer.folder), [0, 1], "what was logged before is there");
+        other.join().unwrap();
+        assert_eq!(read_streams(&writer.folder), [0, 1]);
+    });
+}
+
+#[test]
+fn of_a_stream_its_adopter_takes_the_first_part_and_its_owner_the_rest() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let (writer, next) = (lake.writer_in(Mode::Written), lake.writer_in(Mode::Written));
+        let rows = size(2, 14);
+        lake.log(&writer, -1).unwrap();
+        writer.write().unwrap();
+        let owner = {
+            let (lake, writer, next) = (Arc::clone(&lake), Arc::clone(&writer), Arc::clone(&next));
+            thread::spawn(move || {
+                for step in steps(0, rows) {
+                    match lake.log(&writer, step) {
+                        Err(NotKept::Retired) => lake.log(&next, step).unwrap(),
+                        kept => kept.unwrap(),
+                    }
+                    writer.write().unwrap();
+                }
+            })
+        };
+        // What an adopter does, and the watermark that it commits.
+        let taken = files(&writer.folder);
+        let mut mark = 0;
+        let mut found = Vec::new();
+        for &number in &taken {
+            let mut reader = open(&writer.folder, number);
+            found.extend(read(&mut reader));
+            mark = match taken.last() == Some(&number) {
+                true => watermark_within(number, reader.end()),
+                false => watermark(number),
+            };
+        }
+        // What the owner does when it finds that watermark.
+        writer.retire();
+        for file in writer.seal_below() {
+            let mut reader = LogReader::of_own(&file).unwrap();
+            reader.pass(Passed::of(Some(mark), Some(mark), file.header.number));
+            found.extend(read(&mut reader));
+        }
+        owner.join().unwrap();
+        next.write().unwrap();
+        found.extend(read_streams(&next.folder));
+        assert_each_once(found, steps(0, rows).chain([-1]));
     });
 }

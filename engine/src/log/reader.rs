@@ -11,7 +11,8 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, NO_LABELS, TAIL_STRIDE, blocks_start,
+    BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, TAIL_STRIDE,
+    blocks_start,
     concurrent::{FileExt as _, Ordering, fence},
     frame::{self, Next, Read, RowRef, Space},
     header::{
@@ -41,6 +42,10 @@ pub(crate) struct LogReader {
     cut_short: bool,
     /// All names of the file are known, those of parts that were not read yet included.
     looked_ahead: bool,
+    /// Which of the problems is a hole in a stream that may still be filled.
+    hole: Option<usize>,
+    /// What is left out, because tables hold it.
+    passed: Passed,
     names: Names,
     heartbeat: i64,
     /// The places of runs in the header, as of the last read.
@@ -124,9 +129,18 @@ impl LogReader {
         Self::new(path, source).map(Some)
     }
 
-    /// Reads a file that waits in the memory of this process for the disk to take it.
-    pub(crate) fn of_spill(file: &Arc<LogFile>) -> Result<Self> {
-        Self::new(&file.path, Source::Spill(Arc::clone(file)))
+    /// Reads a sealed file of this process, also where some of it waits in memory for the disk to take it.
+    pub(crate) fn of_own(file: &Arc<LogFile>) -> Result<Self> {
+        if file.is_spill() {
+            return Self::new(&file.path, Source::Spill(Arc::clone(file)));
+        }
+        let contents = file.contents().map_err(|error| Error::io("read", &file.path, error))?;
+        if let Some(bytes) = contents {
+            return Self::new(&file.path, Source::Bytes(bytes));
+        }
+        Self::open(&file.path)?.ok_or_else(|| {
+            Error::io("open", &file.path, std::io::Error::from(std::io::ErrorKind::NotFound))
+        })
     }
 
     fn new(path: &Path, source: Source) -> Result<Self> {
@@ -143,6 +157,8 @@ impl LogReader {
             nameless: false,
             cut_short: false,
             looked_ahead: false,
+            hole: None,
+            passed: Passed::default(),
             header,
             names: Names::default(),
             heartbeat: 0,
@@ -164,6 +180,23 @@ impl LogReader {
     /// When the writer last showed that it lives, as of the last read; microseconds since 1970 (UTC).
     pub(crate) fn heartbeat(&self) -> i64 {
         self.heartbeat
+    }
+
+    /// How many bytes of a stream were read, to the end of its last whole frame.
+    pub(crate) fn end(&self) -> u64 {
+        (HEADER_BYTES + self.consumed.first().unwrap_or(&0)) as u64
+    }
+
+    /// Leaves out what tables hold. Where that is not what it was, the next read begins at the start again; true then.
+    pub(crate) fn pass(&mut self, passed: Passed) -> bool {
+        let is_changed = self.header.mode == Mode::Written && self.passed != passed;
+        if is_changed {
+            self.passed = passed;
+            self.consumed.fill(0);
+            self.problems.clear();
+            self.hole = None;
+        }
+        is_changed
     }
 
     /// The last step of the run with this key, from the header alone.
@@ -262,6 +295,8 @@ impl LogReader {
     /// Adds what a frame says to `found`; false where it uses a name that is not known.
     fn take(&self, frame: &Read<'_>, position: u64, found: &mut Found) -> bool {
         match frame {
+            Read::Row(_) | Read::Many(_) if position < self.passed.points => true,
+            Read::Fact { .. } if position < self.passed.facts => true,
             Read::Row(row) => {
                 // All or nothing: a row is atomic.
                 let known = found.see(self, row).is_some();
@@ -307,6 +342,9 @@ impl LogReader {
     /// Reads the new bytes of all blocks, or of as many as have `most` bytes, and learns the names in them. Says whether
     /// those were all.
     fn fetch(&mut self, tails: Tails, most: usize) -> Result<(Vec<Span>, bool)> {
+        if self.header.mode == Mode::Written {
+            return self.fetch_stream(tails, most);
+        }
         let blocks = self.consumed.len();
         let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
         if head.len() < blocks_start(blocks) && !self.cut_short {
@@ -318,11 +356,7 @@ impl LogReader {
         // The tails are read before the bytes below them, by two system calls in this order; a row that is seen was
         // published before the second one.
         fence(Ordering::Acquire);
-        self.heartbeat = head
-            .get(HEARTBEAT_OFFSET..)
-            .and_then(<[u8]>::first_chunk)
-            .map_or(0, |&beat| i64::from_le_bytes(beat));
-        self.places = header::places(&head).take_while(|place| place.key != 0).collect();
+        self.note(&head);
         let mut spans = Vec::new();
         let (mut block, mut bytes) = (0, 0);
         while block < blocks {
@@ -377,6 +411,58 @@ impl LogReader {
             block += together;
         }
         Ok((spans, true))
+    }
+
+    /// Takes over what changes in a header.
+    fn note(&mut self, head: &[u8]) {
+        self.heartbeat = head
+            .get(HEARTBEAT_OFFSET..)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |&beat| i64::from_le_bytes(beat));
+        self.places = header::places(head).take_while(|place| place.key != 0).collect();
+    }
+
+    /// Reads what a stream holds beyond what was read. Its end may be torn: somebody may be writing it, or was killed at
+    /// that. A bad frame with a good one behind it is damage where we see the file as its writer left it; else its bytes
+    /// may be on their way, so reading stops there, and comes back.
+    fn fetch_stream(&mut self, tails: Tails, most: usize) -> Result<(Vec<Span>, bool)> {
+        if let Some(hole) = self.hole.take() {
+            drop(self.problems.remove(hole));
+        }
+        let head = self.source.at(&self.path, 0, HEADER_BYTES)?;
+        self.note(&head);
+        let first = self.end();
+        // The largest frame has room in any part.
+        let len = self.source.rest(&self.path, first)?;
+        let part = len.min(most.max(2 * FRAME_BYTES_MAX));
+        let mut bytes = self.source.at(&self.path, first, part)?;
+        let mut good = self.learn(&bytes);
+        if self.next_frame(&bytes, good, bytes.len()).is_some() {
+            // A torn read looks like damage: ask again before calling it corrupt.
+            bytes = self.source.at(&self.path, first, part)?;
+            good = self.learn(&bytes);
+        }
+        let (mut spans, mut at) = (Vec::new(), 0);
+        loop {
+            let part = bytes.get(at..good).unwrap_or_default().to_vec();
+            spans.push(Span { start: first + at as u64, bytes: part });
+            let Some(next) = self.next_frame(&bytes, good, bytes.len()) else { break };
+            let reason = match self.next(&bytes, good) {
+                Next::Bad(reason) => reason,
+                _ => "bytes are missing",
+            };
+            if tails == Tails::Unknown {
+                self.hole = Some(self.problems.len());
+            }
+            self.problems.push(Error::corrupt(&self.path, first + good as u64, reason));
+            if tails == Tails::Unknown {
+                break;
+            }
+            at = next;
+            good = at + self.learn(bytes.get(at..).unwrap_or_default());
+        }
+        self.consumed[0] += good;
+        Ok((spans, part == len || good == 0))
     }
 
     /// Reads `len` bytes of one block, of which the first `published` must be whole frames. Where they are not, says so
@@ -526,14 +612,31 @@ impl Found {
 enum Source {
     File(File),
     Spill(Arc<LogFile>),
+    Bytes(Vec<u8>),
 }
 
 impl Source {
+    /// How many bytes there are from `offset` on.
+    fn rest(&self, path: &Path, offset: u64) -> Result<usize> {
+        let bytes = match self {
+            Self::File(file) => {
+                file.metadata().map_err(|error| Error::io("look at", path, error))?.len()
+            }
+            Self::Spill(spill) => super::file_bytes(spill.blocks()) as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        };
+        Ok(usize::try_from(bytes.saturating_sub(offset)).unwrap_or(usize::MAX))
+    }
+
     /// Up to `len` bytes from `offset` on; fewer where the file ends.
     fn at(&self, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
         let file = match self {
             Self::File(file) => file,
             Self::Spill(spill) => return Ok(spill.copy(offset, len)),
+            Self::Bytes(bytes) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                return Ok(bytes[from..from.saturating_add(len).min(bytes.len())].to_vec());
+            }
         };
         let mut bytes = vec![0; len];
         let mut done = 0;

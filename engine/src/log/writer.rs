@@ -10,6 +10,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -17,8 +18,8 @@ use rustc_hash::FxHashMap;
 use super::{
     BLOCK_BYTES, FRAME_BYTES_MAX, LogFile, NO_LABELS,
     concurrent::{
-        self, ArcSwap, ArrayQueue, AtomicBool, AtomicI64, AtomicU64, Mutex, MutexGuard, Ordering,
-        thread_local,
+        self, ArcSwap, ArrayQueue, AtomicBool, AtomicI64, AtomicU64, Changed, Mutex, MutexGuard,
+        Ordering, thread_local,
     },
     frame::{Frame, Space},
     header::{Header, Mode, run_key},
@@ -48,15 +49,21 @@ pub(crate) struct Writer {
     key: u64,
     generation: u64,
     host: Host,
-    spill_bytes: u64,
+    settings: Settings,
+    mode: Mode,
     current: ArcSwap<LogFile>,
-    /// What changes when files come and go. Taken after `LogFile::defining`, never before it.
+    /// What changes when files come and go. Taken after `LogFile::defining`, never before it. Nobody asks the disk for
+    /// anything while it is held: a thread that logs may wait for it.
     files: Mutex<Files>,
+    /// A next file was made or refused, or memory became free.
+    changed: Changed,
     /// Blocks that threads left half full when they ended.
     left: ArrayQueue<Cursor>,
     /// Files up to this number are sealed by ourselves; a seal on a later one is an adopter's.
     sealed: AtomicU64,
     retired: AtomicBool,
+    /// Somebody else committed a part of this log, in pwrite mode: it goes on in another folder.
+    taken: AtomicBool,
     /// No file can be had; rows are dropped without asking the disk each time.
     starved: AtomicBool,
     /// How many rows of each run, by its key, were not kept. Taken after `files`, never before it.
@@ -73,8 +80,25 @@ struct Files {
     /// The number that was given last. None is given twice: a reader may have opened a prepared file that was then
     /// replaced by a larger one, and it knows files by their numbers.
     number: u64,
-    /// The folder's names changed since they were last made durable.
+    /// The next file is being made, by another thread or without the lock.
+    making: bool,
+    /// Somebody has waited for it in vain: the disk stands still, so nobody waits again before it is done.
+    late: bool,
+    /// Why the last one could not be made.
+    refused: Option<io::Error>,
+    /// Names in the folder are not durable, although that was tried.
     unsynced_names: bool,
+}
+
+/// How a writer keeps rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// The mode to begin with; where files cannot be mapped after all, it is pwrite mode.
+    pub(crate) mode: Mode,
+    /// How much memory may hold rows that the disk does not take, or, in pwrite mode, has not taken yet.
+    pub(crate) spill_bytes: u64,
+    /// How long a thread that logs waits, where rows come faster than the disk takes them.
+    pub(crate) max_block: Duration,
 }
 
 /// Why a frame was not kept.
@@ -176,7 +200,7 @@ impl Writer {
         lake: &Path,
         log_dir: Option<&Path>,
         host: Host,
-        spill_bytes: u64,
+        settings: Settings,
         now_us: i64,
     ) -> Result<Arc<Self>> {
         static KEYS: AtomicI64 = AtomicI64::new(1);
@@ -191,9 +215,23 @@ impl Writer {
             logs: log_dir.map(|log_dir| log_dir.join(id.to_string())),
         };
         let Home { folder: home, logs: folder, lock } = owner::create(lake, &owner)?;
-        let first = LogFile::create(&folder, header(id, &host, 1, FIRST_BLOCKS, now_us), false)
-            .map_err(|error| Error::io("create a log in", &folder, error))?;
+        let make = |mode| {
+            let header = header(id, &host, mode, 1, FIRST_BLOCKS, now_us);
+            match mode {
+                Mode::Mapped => LogFile::create(&folder, header, false),
+                Mode::Written => LogFile::in_memory(&folder, header),
+            }
+        };
+        let first = make(settings.mode).or_else(|error| {
+            if disk::is_full(&error) || settings.mode == Mode::Written {
+                return Err(error);
+            }
+            tracing::warn!(folder = %folder.display(), %error, "the log cannot be mapped; it is written from memory");
+            make(Mode::Written)
+        });
+        let first = first.map_err(|error| Error::io("create a log in", &folder, error))?;
         first.beat(now_us);
+        let mode = first.header.mode;
         let first = Arc::new(first);
         Ok(Arc::new(Self {
             id,
@@ -203,21 +241,32 @@ impl Writer {
             key: KEYS.fetch_add(1, Ordering::Relaxed).cast_unsigned(),
             generation: os::fork_generation(),
             host,
-            spill_bytes,
+            settings,
+            mode,
             current: ArcSwap::new(Arc::clone(&first)),
             files: Mutex::new(Files {
                 open: vec![first],
                 next: None,
                 number: 1,
+                making: false,
+                late: false,
+                refused: None,
                 unsynced_names: true,
             }),
+            changed: Changed::default(),
             left: ArrayQueue::new(64),
             sealed: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             dropped: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }))
+    }
+
+    /// How it brings rows to disk.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The generation of forks in which it was made; in another one it belongs to the parent.
@@ -256,7 +305,7 @@ impl Writer {
     }
 
     fn append_at(
-        &self,
+        self: &Arc<Self>,
         cursor: &mut Option<Cursor>,
         names: &Names,
         frame: &Frame<'_>,
@@ -309,7 +358,7 @@ impl Writer {
     }
 
     /// A block of the current file, or of the one that follows.
-    fn claim(&self) -> Result<Cursor, NotKept> {
+    fn claim(self: &Arc<Self>) -> Result<Cursor, NotKept> {
         loop {
             let file = self.current.load_full();
             if let Some(block) = file.claim(1) {
@@ -321,7 +370,7 @@ impl Writer {
 
     /// Gives `id` its meaning in the cursor's file, or moves the cursor to where there is room to do so.
     fn define(
-        &self,
+        self: &Arc<Self>,
         cursor: &mut Option<Cursor>,
         names: &Names,
         space: Space,
@@ -369,18 +418,17 @@ impl Writer {
     }
 
     /// Makes another file the current one, unless that has happened already. The only place on the path of a row that
-    /// may wait for the disk; the background prepares the next file ahead so that it seldom does.
-    fn roll_over(&self, full: &Arc<LogFile>, blocks: usize) -> Result<(), NotKept> {
+    /// may wait, and then no longer than `max_block`; the background sees to it that it seldom does.
+    fn roll_over(self: &Arc<Self>, full: &Arc<LogFile>, blocks: usize) -> Result<(), NotKept> {
         let mut files = self.files();
-        if !Arc::ptr_eq(&self.current.load(), full) {
+        if !self.is_current(full) {
             return Ok(());
         }
         // Whoever closed the writer has let the folder go: a file that came later might be in nobody's hands.
         if self.is_retired() {
             return Err(NotKept::Retired);
         }
-        // ORDERING: Acquire pairs with the Release in `seal_below` and `abandon`: a seal of our own is not taken for
-        // somebody else's.
+        // ORDERING: Acquire pairs with the Release in `seal_own`: a seal of our own is not taken for somebody else's.
         if full.is_sealed() && full.header.number > self.sealed.load(Ordering::Acquire) {
             self.retired.store(true, Ordering::Relaxed);
             return Err(NotKept::Retired);
@@ -391,70 +439,178 @@ impl Writer {
         }
         // A frame of several blocks needs names beside it, which go into blocks of their own.
         let least = if blocks == 1 { 1 } else { blocks as u32 + FIRST_BLOCKS };
-        self.follow(&mut files, next_blocks(full).max(least), least)
-    }
-
-    /// Puts the next file, prepared or new, behind the last one. It has `wanted` blocks, or if the disk takes none, at
-    /// least `least` in memory.
-    fn follow(&self, files: &mut Files, wanted: u32, least: u32) -> Result<(), NotKept> {
-        let next = match files.next.take_if(|next| next.header.blocks >= least) {
-            Some(next) => next,
-            None => match self.create_file(files, wanted) {
-                Ok(file) => file,
-                Err(error) => self.spill(files, least, error)?,
-            },
+        let wanted = next_blocks(full).max(least);
+        let next = match self.mode {
+            Mode::Mapped => {
+                files = self.await_next(files, full, wanted, least);
+                if self.is_retired() || !self.is_current(full) {
+                    return Ok(());
+                }
+                match files.next.take_if(|next| next.header.blocks >= least) {
+                    Some(next) => next,
+                    None => self.spill(&mut files, least)?,
+                }
+            }
+            Mode::Written => {
+                // A file begins on disk once the one before it is whole there: nothing may be added to that any more.
+                self.seal_own(full);
+                let mut next = None;
+                files = self.changed.wait_while(files, self.settings.max_block, |files| {
+                    let waits = self.is_current(full) && !self.is_retired();
+                    next = waits.then(|| self.room(files, full, wanted, least));
+                    next == Some(0)
+                });
+                match next {
+                    None => return Ok(()),
+                    Some(0) => return self.starve(io::ErrorKind::TimedOut.into()),
+                    Some(blocks) => self.in_memory(&mut files, blocks).map_err(NotKept::Full)?,
+                }
+            }
         };
-        self.starved.store(false, Ordering::Relaxed);
-        files.unsynced_names |= !next.is_spill();
-        files.open.push(Arc::clone(&next));
-        self.current.store(next);
+        self.follow(&mut files, next);
         Ok(())
     }
 
-    fn create_file(&self, files: &mut Files, blocks: u32) -> io::Result<Arc<LogFile>> {
-        if let Some(small) = files.next.take() {
-            // Nobody has written into it, and the disk may need the room.
+    fn is_current(&self, file: &Arc<LogFile>) -> bool {
+        Arc::ptr_eq(&self.current.load(), file)
+    }
+
+    /// Puts the next file behind the last one.
+    fn follow(&self, files: &mut Files, next: Arc<LogFile>) {
+        self.starved.store(false, Ordering::Relaxed);
+        files.open.push(Arc::clone(&next));
+        self.current.store(next);
+    }
+
+    /// Waits until a next file of at least `least` blocks is prepared, or none is to be had for now. Another thread makes
+    /// it where nobody does: a disk that stands still must not hold up one that logs.
+    fn await_next<'a>(
+        self: &'a Arc<Self>,
+        mut files: MutexGuard<'a, Files>,
+        full: &Arc<LogFile>,
+        wanted: u32,
+        least: u32,
+    ) -> MutexGuard<'a, Files> {
+        if files.next.as_ref().is_some_and(|next| next.header.blocks >= least) {
+            return files;
+        }
+        if !files.making {
+            let number = files.begin();
+            drop(files);
+            let writer = Arc::clone(self);
+            let begun = concurrent::aside(move || {
+                let _prepared = writer.make_next(number, wanted, false);
+            });
+            files = self.files();
+            files.making &= begun;
+        }
+        if files.late {
+            return files;
+        }
+        files = self.changed.wait_while(files, self.settings.max_block, |files| {
+            files.making && self.is_current(full)
+        });
+        files.late = files.making;
+        files
+    }
+
+    /// Makes a file on disk the next one. `number` comes from [`Files::begin`]. With `ahead` it takes its time, for the good
+    /// of those who log later.
+    fn make_next(&self, number: u64, blocks: u32, ahead: bool) -> Option<Arc<LogFile>> {
+        // Nobody has written into one that is too small, and the disk may need the room.
+        let small = self.files().next.take();
+        if let Some(small) = small {
             drop(disk::remove_if_there(&small.path));
         }
         let now_us = os::now_us();
+        let header = header(self.id, &self.host, Mode::Mapped, number, blocks, now_us);
+        let made = LogFile::create(&self.folder, header, ahead).map(Arc::new);
+        let mut files = self.files();
+        (files.making, files.late) = (false, false);
+        // Numbers count up: behind a file with a higher number this one would be taken for flushed.
+        let is_wanted = files.number == number && !self.is_retired();
+        let made = match made {
+            Ok(file) if is_wanted => {
+                file.beat(now_us);
+                files.next = Some(Arc::clone(&file));
+                Some(file)
+            }
+            Ok(late) => {
+                drop(files);
+                drop(disk::remove_if_there(&late.path));
+                None
+            }
+            Err(error) => {
+                files.refused = Some(error);
+                if is_wanted {
+                    files.number -= 1;
+                }
+                None
+            }
+        };
+        self.changed.notify();
+        made
+    }
+
+    /// Memory for rows that the disk does not take. Small at first and larger with each, as on disk: what one has taken
+    /// is given back once it is flushed, and only then.
+    fn spill(&self, files: &mut Files, least: u32) -> Result<Arc<LogFile>, NotKept> {
+        let error = files.refused.take().unwrap_or_else(|| io::ErrorKind::TimedOut.into());
+        let last = files.open.iter().rfind(|file| file.is_spill());
+        let wanted = last.map_or(FIRST_BLOCKS, |last| next_blocks(last)).max(least);
+        let current = self.current.load_full();
+        match self.room(files, &current, wanted, least) {
+            0 => self.starve(error),
+            blocks => {
+                tracing::warn!(folder = %self.folder.display(), %error, "the disk takes no log; rows wait in memory");
+                self.in_memory(files, blocks).map_err(NotKept::Full)
+            }
+        }
+    }
+
+    /// How many blocks a file in memory behind `full` may have, of those wanted; 0 where they are fewer than `least`.
+    fn room(&self, files: &Files, full: &LogFile, wanted: u32, least: u32) -> u32 {
+        let taken: u64 = files.open.iter().map(|file| file.memory_bytes()).sum();
+        let free = super::blocks_within(self.settings.spill_bytes.saturating_sub(taken));
+        let blocks = match self.mode {
+            Mode::Mapped => wanted.min(free),
+            // Several, so that one can be filled while another is written. Where all are written, one is always to be
+            // had, and it grows as long as no row finds room: a row and its names must fit into one.
+            Mode::Written => {
+                let part = super::blocks_within(self.settings.spill_bytes / 4).max(FIRST_BLOCKS);
+                match taken {
+                    0 if !full.has_rows() => wanted,
+                    0 => wanted.min(part.max(least)),
+                    _ => wanted.min(part.max(least)).min(free),
+                }
+            }
+        };
+        if blocks >= least { blocks } else { 0 }
+    }
+
+    fn in_memory(&self, files: &mut Files, blocks: u32) -> io::Result<Arc<LogFile>> {
         let number = files.number + 1;
-        let file = LogFile::create(
-            &self.folder,
-            header(self.id, &self.host, number, blocks, now_us),
-            false,
-        )?;
+        let now_us = os::now_us();
+        let header = header(self.id, &self.host, self.mode, number, blocks, now_us);
+        let file = LogFile::in_memory(&self.folder, header)?;
         files.number = number;
         file.beat(now_us);
         Ok(Arc::new(file))
     }
 
-    /// Memory for rows that the disk does not take. Small at first and larger with each, as on disk: what one has taken
-    /// is given back once it is flushed, and only then.
-    fn spill(
-        &self,
-        files: &mut Files,
-        least: u32,
-        error: io::Error,
-    ) -> Result<Arc<LogFile>, NotKept> {
-        let spills = || files.open.iter().filter(|file| file.is_spill());
-        let taken: u64 = spills().map(|file| file.bytes()).sum();
-        let last = spills().next_back();
-        let wanted = last.map_or(FIRST_BLOCKS, |last| next_blocks(last)).max(least);
-        let blocks = wanted.min(super::blocks_within(self.spill_bytes.saturating_sub(taken)));
-        let number = files.number + 1;
-        let header = header(self.id, &self.host, number, blocks, os::now_us());
-        if blocks >= least
-            && let Ok(file) = LogFile::spill(&self.folder, header)
-        {
-            files.number = number;
-            tracing::warn!(folder = %self.folder.display(), %error, "the disk takes no log; rows wait in memory");
-            return Ok(Arc::new(file));
-        }
-        // Where there is no room for a large frame, there may be some for a row.
-        if blocks == 0 {
-            self.starved.store(true, Ordering::Relaxed);
+    /// Nothing can be kept until the disk takes something again.
+    fn starve<T>(&self, error: io::Error) -> Result<T, NotKept> {
+        if !self.starved.swap(true, Ordering::Relaxed) {
+            tracing::warn!(folder = %self.folder.display(), %error, "the disk takes no rows and memory is full; rows are lost");
         }
         Err(NotKept::Full(error))
+    }
+
+    /// Seals a file as one's own.
+    fn seal_own(&self, file: &LogFile) {
+        // ORDERING: Release pairs with the Acquire in `roll_over`: who sees the seal sees whose it is.
+        self.sealed.fetch_max(file.header.number, Ordering::Release);
+        file.seal();
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
@@ -466,32 +622,53 @@ impl Writer {
     pub(crate) fn tend(&self, now_us: i64) -> bool {
         let current = self.current.load_full();
         current.beat(now_us);
-        let mut files = self.files();
-        self.say_dropped(&files);
-        if current.is_spill() || self.starved.load(Ordering::Relaxed) {
-            // Rows wait in memory: a real file ends that, if there is one to be had.
-            if let Ok(file) = self.create_file(&mut files, FIRST_BLOCKS) {
-                files.next = Some(file);
-                drop(self.follow(&mut files, FIRST_BLOCKS, FIRST_BLOCKS));
-            }
-        } else if files.next.is_none() && current.is_half_full() {
-            // Without the lock: a thread that comes to the end of the file meanwhile makes one itself, with a number of
-            // its own, and this one goes.
-            files.number += 1;
-            let number = files.number;
-            drop(files);
-            let header = header(self.id, &self.host, number, next_blocks(&current), now_us);
-            let Ok(file) = LogFile::create(&self.folder, header, true) else { return false };
-            file.beat(now_us);
-            let mut files = self.files();
-            if files.number == number && !self.is_retired() {
-                files.next = Some(Arc::new(file));
-            } else {
-                drop(disk::remove_if_there(&file.path));
-            }
-            return true;
+        self.say_dropped();
+        if self.mode == Mode::Written {
+            return false;
         }
-        false
+        let waits = current.is_spill() || self.starved.load(Ordering::Relaxed);
+        let mut files = self.files();
+        if files.making || !waits && (files.next.is_some() || !current.is_half_full()) {
+            return false;
+        }
+        let number = files.begin();
+        drop(files);
+        let blocks = if waits { FIRST_BLOCKS } else { next_blocks(&current) };
+        if self.make_next(number, blocks, !waits).is_none() {
+            return false;
+        }
+        if waits {
+            // Rows wait in memory: a real file ends that.
+            let mut files = self.files();
+            if let Some(next) = files.next.take() {
+                self.follow(&mut files, next);
+            }
+        }
+        !waits
+    }
+
+    /// Brings to disk what is published, in pwrite mode. Waits for the disk: never for a thread that logs.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        if self.mode == Mode::Mapped {
+            return Ok(());
+        }
+        let open = self.files().open.clone();
+        for file in open {
+            let held = file.memory_bytes();
+            let written = file.write();
+            if file.memory_bytes() < held {
+                self.starved.store(false, Ordering::Relaxed);
+                // Under the lock, so that nobody who has just found no room misses it.
+                let _nobody_decides_now = self.files();
+                self.changed.notify();
+            }
+            // A file begins on disk once the one before it is whole there. So a reader that finds this one has all of
+            // that one, and one number and one byte say how far it came.
+            if !written? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Counts rows of a run that were not kept.
@@ -506,10 +683,12 @@ impl Writer {
 
     /// Writes into headers which rows were not kept, for each run into the newest file on disk that knows it. A header
     /// takes that while nothing else finds room; the same number once more does no harm.
-    fn say_dropped(&self, files: &Files) {
+    fn say_dropped(&self) {
+        let open = self.files().open.clone();
+        let dropped = self.dropped().clone();
         #[expect(clippy::iter_over_hash_type, reason = "each run has its own place")]
-        for (&key, &rows) in &*self.dropped() {
-            let mut on_disk = files.open.iter().rev().filter(|file| !file.is_spill());
+        for (key, rows) in dropped {
+            let mut on_disk = open.iter().rev().filter(|file| file.is_on_disk());
             let _where = on_disk.find(|file| file.say_dropped(key, rows));
         }
     }
@@ -520,12 +699,14 @@ impl Writer {
 
     /// Makes durable what was published before the call. After a failure rows go on into a new file, and every call
     /// fails until the rows of the failed one are flushed.
-    pub(crate) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(self: &Arc<Self>) -> Result<()> {
+        self.write().map_err(|error| Error::io("write to", &self.folder, error))?;
         let (open, unsynced_names) = {
             let mut files = self.files();
             (files.open.clone(), std::mem::take(&mut files.unsynced_names))
         };
-        if unsynced_names {
+        let new_names = open.iter().filter(|file| file.take_new_name()).count();
+        if unsynced_names || new_names > 0 {
             let elsewhere = (self.home != self.folder).then_some(&self.home);
             let mut folders =
                 [&self.folder].into_iter().chain(elsewhere).flat_map(|it| it.ancestors().take(2));
@@ -548,10 +729,8 @@ impl Writer {
     }
 
     /// Takes a file whose sync failed out of use: from here on every row goes into another one.
-    pub(super) fn abandon(&self, file: &Arc<LogFile>) {
-        // ORDERING: Release pairs with the Acquire in `roll_over`: who sees the seal sees whose it is.
-        self.sealed.fetch_max(file.header.number, Ordering::Release);
-        file.seal();
+    pub(super) fn abandon(self: &Arc<Self>, file: &Arc<LogFile>) {
+        self.seal_own(file);
         // Here, so that no row waits for it; where no file can be had, the next row asks again.
         drop(self.roll_over(file, 1));
     }
@@ -570,42 +749,73 @@ impl Writer {
     /// True where rows stand that no sync makes durable, only a flush: in memory, because the disk did not take them,
     /// or in a file whose sync failed.
     pub(crate) fn is_stranded(&self) -> bool {
-        self.files().open.iter().any(|file| file.is_spill() || file.is_poisoned())
+        self.files().open.iter().any(|file| file.is_stuck() || file.is_poisoned())
     }
 
-    /// Rolls over, seals every file before the new one, and returns those: their contents are final.
+    /// Rolls over, seals every file before the new one, and returns those: their contents are final. A writer that is
+    /// retired gives all of them.
     pub(crate) fn seal_below(&self) -> Vec<Arc<LogFile>> {
         let mut files = self.files();
-        let current = self.current.load_full();
-        if current.published_bytes() > 0 && !current.is_spill()
-            || files.open.len() > 1 && current.is_spill()
-        {
-            let blocks =
-                if current.is_half_full() { next_blocks(&current) } else { current.header.blocks };
-            // Where no file can be had, what stands before the current one is flushed all the same.
-            if let Ok(next) = self.create_or_take(&mut files, blocks) {
-                files.unsynced_names = true;
-                files.open.push(Arc::clone(&next));
-                self.current.store(next);
-            }
+        if self.is_retired() {
+            files.open.iter().for_each(|file| self.seal_own(file));
+            return files.open.clone();
         }
-        let current = self.current.load_full().header.number;
-        // ORDERING: Release pairs with the Acquire in `roll_over`.
-        self.sealed.fetch_max(current - 1, Ordering::Release);
-        let below: Vec<_> =
-            files.open.iter().filter(|file| file.header.number < current).cloned().collect();
+        let current = self.current.load_full();
+        let waits = match self.mode {
+            Mode::Mapped if current.is_spill() => files.open.len() > 1,
+            Mode::Mapped | Mode::Written => current.published_bytes() > 0,
+        };
+        let blocks =
+            if current.is_half_full() { next_blocks(&current) } else { current.header.blocks };
+        // Where no file can be had, what stands before the current one is flushed all the same.
+        let next = match self.mode {
+            _ if !waits => None,
+            Mode::Mapped => {
+                if files.next.is_none() && !files.making {
+                    let number = files.begin();
+                    drop(files);
+                    let _prepared = self.make_next(number, blocks, false);
+                    files = self.files();
+                }
+                let most = self.settings.max_block;
+                files = self.changed.wait_while(files, most, |files| files.making);
+                files.next.take_if(|_| self.is_current(&current))
+            }
+            Mode::Written => {
+                // It is flushed with the others: whoever logs meanwhile waits until that has made room.
+                self.seal_own(&current);
+                let blocks = self.room(&files, &current, blocks, 1);
+                Some(blocks)
+                    .filter(|&blocks| blocks > 0)
+                    .and_then(|blocks| self.in_memory(&mut files, blocks).ok())
+            }
+        };
+        if let Some(next) = next {
+            self.follow(&mut files, next);
+        }
+        let current = self.current.load_full();
+        let is_below = |file: &&Arc<LogFile>| {
+            file.header.number < current.header.number
+                || self.mode == Mode::Written && file.is_sealed()
+        };
+        let below: Vec<_> = files.open.iter().filter(is_below).cloned().collect();
         drop(files);
         for file in &below {
-            file.seal();
+            self.seal_own(file);
         }
         below
     }
 
-    fn create_or_take(&self, files: &mut Files, blocks: u32) -> io::Result<Arc<LogFile>> {
-        match files.next.take() {
-            Some(next) => Ok(next),
-            None => self.create_file(files, blocks),
-        }
+    /// Somebody else has committed a part of this log.
+    pub(crate) fn note_taken(&self) {
+        // ORDERING: Relaxed, the flag stands alone.
+        self.taken.store(true, Ordering::Relaxed);
+    }
+
+    /// True once somebody else has committed a part of this log: go on in another one.
+    pub(crate) fn is_taken(&self) -> bool {
+        // ORDERING: Relaxed, the flag stands alone.
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Removes the files up to `number`, which a commit of both tables holds.
@@ -618,45 +828,48 @@ impl Writer {
             files.open = open;
             done
         };
-        for file in done {
-            disk::remove_if_there(&file.path)?;
-        }
-        Ok(())
+        self.starved.store(false, Ordering::Relaxed);
+        self.changed.notify();
+        done.iter().try_for_each(|file| file.remove())
     }
 
-    /// Gives up a log whose folder is gone: a host that could not seal it was told that this one is dead. What is logged
-    /// from here on goes through a new writer.
+    /// Takes no more rows: from here on they go to another writer.
     pub(crate) fn retire(&self) {
-        let files = self.files();
-        // ORDERING: Relaxed: who misses the flag finds the sealed file and comes to the same end.
+        let mut files = self.files();
         self.retired.store(true, Ordering::Relaxed);
-        for file in &files.open {
-            file.seal();
+        // ORDERING: Release pairs with the Acquire in `roll_over`.
+        self.sealed.store(u64::MAX, Ordering::Release);
+        let next = files.next.take();
+        let open = files.open.clone();
+        drop(files);
+        self.changed.notify();
+        open.iter().for_each(|file| file.seal());
+        if let Some(next) = next {
+            drop(disk::remove_if_there(&next.path));
         }
     }
 
     /// Seals everything and lets the folder go: whoever comes by may adopt it. A folder without a row is removed.
     pub(crate) fn close(&self) -> Result<()> {
-        let mut files = self.files();
-        self.retired.store(true, Ordering::Relaxed);
-        self.sealed.store(u64::MAX, Ordering::Release);
-        if let Some(next) = files.next.take() {
-            disk::remove_if_there(&next.path)?;
-        }
-        for file in &files.open {
-            file.seal();
-        }
-        let empty = files.open.iter().all(|file| file.published_bytes() == 0);
-        let paths: Vec<_> = files.open.drain(..).map(|file| file.path.clone()).collect();
-        if empty {
-            for path in paths {
-                disk::remove_if_there(&path)?;
-            }
+        self.retire();
+        let written = self.write();
+        let open = std::mem::take(&mut self.files().open);
+        if open.iter().all(|file| file.published_bytes() == 0) {
+            open.iter().try_for_each(|file| file.remove())?;
             owner::remove(&self.home)?;
             owner::remove(&self.folder)?;
         }
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-        Ok(())
+        written.map_err(|error| Error::io("write to", &self.folder, error))
+    }
+}
+
+impl Files {
+    /// The number of a file that is going to be made.
+    fn begin(&mut self) -> u64 {
+        self.making = true;
+        self.number += 1;
+        self.number
     }
 }
 
@@ -665,12 +878,19 @@ fn next_blocks(full: &LogFile) -> u32 {
     (full.header.blocks * 4).min(LARGEST_BLOCKS)
 }
 
-fn header(writer: uuid::Uuid, host: &Host, number: u64, blocks: u32, created_us: i64) -> Header {
+fn header(
+    writer: uuid::Uuid,
+    host: &Host,
+    mode: Mode,
+    number: u64,
+    blocks: u32,
+    created_us: i64,
+) -> Header {
     let file = uuid::Uuid::new_v4();
     Header {
         blocks,
         salt: crc32c::crc32c(file.as_bytes()),
-        mode: Mode::Mapped,
+        mode,
         number,
         created_us,
         file,

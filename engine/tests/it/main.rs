@@ -23,6 +23,7 @@ mod log;
 mod logging;
 mod many_series;
 mod merge;
+mod mode;
 mod recovery;
 mod steady;
 mod travel;
@@ -32,6 +33,12 @@ use arrow::{
     datatypes::{Float64Type, Int32Type, Int64Type},
 };
 use runlake_engine::{Filter, Snapshot};
+
+/// False where the environment asks for logs in pwrite mode: the promises that rest on mappings, or on a file that an
+/// adopter removes, are others then.
+pub(crate) fn logs_are_mapped() -> bool {
+    std::env::var("RUNLAKE_LOG_MODE").as_deref() != Ok("pwrite")
+}
 
 /// A point as it comes back: run, metric, labels, step, the bits of the value.
 pub(crate) type Seen = (String, String, Option<String>, i64, u64);
