@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{
     BLOCK_BYTES, HEADER_BYTES, LogFile, TAIL_STRIDE, blocks_start, file_bytes, file_name,
-    frame::{self, FRAME_HEADER, Frame, Next, Read},
+    frame::{self, FRAME_HEADER, Frame, ManyRef, Next, Read},
     header::{FIXED, Header},
     reader::{LogReader, Tails},
     tail_word,
@@ -54,18 +54,19 @@ fn assert_reads_as_written(read: &Read<'_>) {
             assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
         }
         Read::Row(row) => {
-            let points: Vec<_> = row.points().map(|(id, value)| (MetricId(id), value)).collect();
+            let metrics = row.metrics().iter().map(|&id| MetricId(u32::from_le_bytes(id)));
+            let points: Vec<_> = metrics.zip(row.values()).collect();
             let (run, labels, step, time) = (row.run, row.labels, row.step, row.time);
             let bytes = again(Frame::Row { run, labels, step, time, points: &points });
             assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
         }
         Read::Many(many) => {
-            let (mut steps, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
-            for (step, time, value) in many.points() {
-                steps.push(step);
-                times.push(time);
-                values.push(value);
-            }
+            let columns = |many: &ManyRef<'_>| {
+                let (mut steps, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+                many.extend(&mut steps, &mut times, &mut values);
+                (steps, times, values)
+            };
+            let (steps, times, values) = columns(many);
             let bytes = again(Frame::Many {
                 run: many.run,
                 labels: many.labels,
@@ -79,8 +80,9 @@ fn assert_reads_as_written(read: &Read<'_>) {
             let Next::Frame(Read::Many(written), _) = frame::next(SALT, &bytes) else {
                 panic!("many points are no longer many points");
             };
-            let bits = |(step, time, value): (i64, i64, f64)| (step, time, value.to_bits());
-            assert!(many.points().map(bits).eq(written.points().map(bits)));
+            let bits = |values: &[f64]| values.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
+            let found = columns(&written);
+            assert_eq!((&found.0, &found.1, bits(&found.2)), (&steps, &times, bits(&values)));
         }
         Read::Other => {}
     }

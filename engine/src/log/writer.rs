@@ -935,7 +935,9 @@ mod tests {
     #[test]
     fn a_row_of_the_steady_state_takes_no_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let writer = Writer::create(folder.path(), None, Host::this(), 0, 0).unwrap();
+        let settings =
+            Settings { mode: Mode::Mapped, spill_bytes: 0, max_block: Duration::from_millis(100) };
+        let writer = Writer::create(folder.path(), None, Host::this(), settings, 0).unwrap();
         let names = Names::default();
         let name = |name: &str| name.to_owned();
         let run = RunName { project: name("p"), run_id: name("r"), launch: name("l") };
