@@ -561,8 +561,8 @@ fn read_stream(folder: &Path, number: u64) -> Vec<i64> {
             }
             Read::Row(row) => {
                 assert!(named.contains(&(Space::Run as u8, row.run)));
-                let mut points = row.points();
-                assert!(points.all(|(metric, _)| named.contains(&(Space::Metric as u8, metric))));
+                let mut metrics = row.metrics().iter().map(|&id| u32::from_le_bytes(id));
+                assert!(metrics.all(|metric| named.contains(&(Space::Metric as u8, metric))));
                 steps.push(row.step);
             }
             _ => panic!("nobody writes {frame:?}"),
