@@ -84,13 +84,13 @@ wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first tim
 	echo "[2/2] the wheel, optimised"
 	$(BIN)/maturin build --manifest-path $(PACKAGE)/Cargo.toml --profile dist --out dist
 
-prove: ## proofs of the log, 2,000 kills, made-up logs, damage, a log of 4 GiB, a million series, fuzzing: about 2 hours
-	echo "[1/7] proofs, by loom"
+prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a log of 4 GiB, a million series, fuzzing: about 4 hours
+	echo "[1/8] proofs, by loom"
 	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/proof" RUSTFLAGS="--cfg proof" cargo test -p runlake-engine --lib proofs -- --nocapture
-	echo "[2/7] the same, larger, in random schedules by shuttle"
+	echo "[2/8] the same, larger, in random schedules by shuttle"
 	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/shuttle" RUSTFLAGS="--cfg proof --cfg shuttle" \
 		cargo test -p runlake-engine --lib proofs -- --nocapture
-	echo "[3/7] frames and blocks under valgrind"
+	echo "[3/8] frames and blocks under valgrind"
 	if command -v valgrind > /dev/null; then
 		cargo test -p runlake-engine -p runlake-query --lib --config \
 			'target."cfg(unix)".runner = ["valgrind", "--error-exitcode=1", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]' \
@@ -98,13 +98,16 @@ prove: ## proofs of the log, 2,000 kills, made-up logs, damage, a log of 4 GiB, 
 	else
 		echo "valgrind is missing: this step is left out"
 	fi
-	echo "[4/7] kills"
+	echo "[4/8] crashes at every moment, every operation of a disk that fails, images of a power cut, mutants"
+	RUNLAKE_CRASHES=20000 RUNLAKE_FAULTS=1000000 cargo test --workspace --lib -- --nocapture lake::crash lake::faults
+	RUNLAKE_IMAGES=100000 cargo test --workspace --test it -- --nocapture images mutants
+	echo "[5/8] kills"
 	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked
-	echo "[5/7] made-up logs, damage, and a log of 4 GiB"
+	echo "[6/8] made-up logs, damage, and a log of 4 GiB"
 	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 RUNLAKE_LOG_MIB=4096 cargo test --workspace --test it -- roundtrip damage recovery
-	echo "[6/7] a run of 1,000,000 series"
+	echo "[7/8] a run of 1,000,000 series"
 	RUNLAKE_SERIES=1000000 cargo test --workspace --test it -- --nocapture many_series
-	echo "[7/7] fuzzing, ten minutes for each target"
+	echo "[8/8] fuzzing, ten minutes for each target"
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
 frameworks: ## (nothing yet) the package under PyTorch, Lightning and others

@@ -76,11 +76,11 @@ pub struct Compacted {
 /// The world around a compaction.
 pub(crate) struct World<'a> {
     /// Microseconds since 1970 (UTC).
-    now_us: &'a dyn Fn() -> i64,
+    pub(crate) now_us: &'a dyn Fn() -> i64,
     /// Bytes that can still be written beside a folder.
-    free_bytes: &'a dyn Fn(&Path) -> Result<u64>,
+    pub(crate) free_bytes: &'a dyn Fn(&Path) -> Result<u64>,
     /// Told now and then how many rows are merged, of about how many; says whether to go on.
-    goes_on: &'a mut dyn FnMut(u64, u64) -> bool,
+    pub(crate) goes_on: &'a mut dyn FnMut(u64, u64) -> bool,
 }
 
 impl<'a> World<'a> {

@@ -21,7 +21,37 @@ use rustix::{
 };
 use uuid::Uuid;
 
-use crate::{Error, Result};
+use crate::{Error, Result, os};
+
+#[cfg(all(test, not(proof)))]
+pub(crate) mod model;
+
+/// What is asked of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Read,
+    Create,
+    CreateDir,
+    Write,
+    Reserve,
+    Map,
+    Link,
+    Rename,
+    Remove,
+    RemoveDir,
+    Sync,
+    SyncDir,
+}
+
+/// Every operation on a file or a folder passes here. What ships does it; in tests a [`model`] may stand behind some
+/// folder, which notes what a power cut would take and lets operations fail.
+#[cfg(any(not(test), proof))]
+#[inline]
+fn ask<T>(_: Op, _: &[&Path], act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    act()
+}
+#[cfg(all(test, not(proof)))]
+use model::ask;
 
 /// Creates `path` with `bytes` if nobody has created it before. `Ok(false)` says that the name was taken, and then
 /// nothing has changed. Of any number of processes that publish one name, on any number of hosts, one gets `Ok(true)`.
@@ -40,13 +70,13 @@ pub(crate) fn publish(path: &Path, bytes: &[u8]) -> Result<bool> {
 /// Puts `bytes` where `path` is, whether or not something stood there. Of two calls at once the later one wins.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = Temporary::write(path, bytes)?;
-    fs::rename(&temporary.path, path).map_err(|e| Error::io("replace", path, e))?;
+    rename(&temporary.path, path).map_err(|e| Error::io("replace", path, e))?;
     sync_dir(folder_of(path))
 }
 
 /// Moves a finished and already synced file to its place on the same filesystem.
 pub(crate) fn place(staged: &Path, path: &Path) -> Result<()> {
-    fs::rename(staged, path).map_err(|e| Error::io("move a file to", path, e))?;
+    rename(staged, path).map_err(|e| Error::io("move a file to", path, e))?;
     sync_dir(folder_of(path))?;
     if folder_of(staged) == folder_of(path) { Ok(()) } else { sync_dir(folder_of(staged)) }
 }
@@ -69,32 +99,45 @@ pub(crate) fn carry(from: &Path, path: &Path) -> Result<()> {
 
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|e| Error::io("read", path, e))
+    ask(Op::Read, &[path], || fs::read(path)).map_err(|e| Error::io("read", path, e))
 }
 
 /// Reads a whole file; `None` where there is none.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read", path, e)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Opens a file for reading.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|e| Error::io("open", path, e))
+    ask(Op::Read, &[path], || File::open(path)).map_err(|e| Error::io("open", path, e))
+}
+
+/// Reads from an open file by `read`; `path` is its name. Says what the system said.
+pub(crate) fn reading<T>(path: &Path, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    ask(Op::Read, &[path], read)
 }
 
 /// Creates a file that must not exist yet, for writing. Whoever writes it calls [`sync`] before it is [`place`]d.
 pub(crate) fn create(path: &Path) -> Result<File> {
-    made(path, OpenOptions::new().write(true).create_new(true).open(path))
-        .map_err(|e| Error::io("create", path, e))
+    create_new(OpenOptions::new().write(true), path).map_err(|e| Error::io("create", path, e))
+}
+
+fn create_new(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    made(path, ask(Op::Create, &[path], || options.create_new(true).open(path)))
 }
 
 /// Creates a file that must not exist yet, to be mapped. Says what the system said, since a full disk is no error here.
 pub(crate) fn create_for_mapping(path: &Path) -> io::Result<File> {
-    made(path, OpenOptions::new().read(true).write(true).create_new(true).open(path))
+    create_new(OpenOptions::new().read(true).write(true), path)
+}
+
+/// Reserves `bytes` for a file that is to be mapped, so that a full disk is met here and never by a store.
+pub(crate) fn reserve(file: &File, path: &Path, bytes: u64) -> io::Result<()> {
+    ask(Op::Reserve, &[path], || os::preallocate(file, bytes))
 }
 
 /// Makes a file under the name `staged`, lets `fill` write its beginning, and gives it the name `path`. Not durable.
@@ -114,19 +157,24 @@ pub(crate) fn create_whole(
 
 /// Opens a file that is there, to be mapped.
 pub(crate) fn open_for_mapping(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
+    ask(Op::Map, &[path], || OpenOptions::new().read(true).write(true).open(path))
 }
 
 /// Creates a file with `bytes`; neither durable nor whole at once. For files that nobody misses after a power cut.
 pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
-    create(path)?.write_all(bytes).map_err(|e| Error::io("write", path, e))
+    write(&create(path)?, path, bytes).map_err(|e| Error::io("write", path, e))
+}
+
+/// Writes `bytes` where the last ones ended. Says what the system said.
+pub(crate) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    ask(Op::Write, &[path], || file.write_all(bytes))
 }
 
 /// Writes `bytes` over the beginning of a file that is there. Other hosts see them soon after; not durable.
 pub(crate) fn write_over(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open", path, e))?;
-    file.write_all(bytes).map_err(|e| Error::io("write", path, e))
+    let opened = ask(Op::Read, &[path], || OpenOptions::new().write(true).open(path));
+    let file = opened.map_err(|e| Error::io("open", path, e))?;
+    write(&file, path, bytes).map_err(|e| Error::io("write", path, e))
 }
 
 /// Opens a file whose bytes do not matter, creating it where it is missing: something to lock. One that another user
@@ -136,7 +184,8 @@ pub(crate) fn open_to_lock(path: &Path) -> Result<File> {
         Err(error) if error.is_not_found() => {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false);
-            let file = options.open(path).map_err(|e| Error::io("create", path, e))?;
+            let file = ask(Op::Create, &[path], || options.open(path))
+                .map_err(|e| Error::io("create", path, e))?;
             // Where somebody else was faster, it is theirs to share.
             drop(made(path, file.try_clone()));
             Ok(file)
@@ -152,12 +201,12 @@ pub(crate) fn create_dir(folder: &Path) -> Result<()> {
 
 /// Gives a file or a folder another name; not durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
+    ask(Op::Rename, &[from, to], || fs::rename(from, to))
 }
 
 /// Removes a folder if it is empty or gone; leaves it where somebody has put something else into it.
 pub(crate) fn remove_empty_dir(folder: &Path) -> Result<()> {
-    match fs::remove_dir(folder) {
+    match ask(Op::RemoveDir, &[folder], || fs::remove_dir(folder)) {
         Err(e)
             if e.kind() != io::ErrorKind::NotFound
                 && e.kind() != io::ErrorKind::DirectoryNotEmpty =>
@@ -175,19 +224,25 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 /// Gives a file a second name.
 pub(crate) fn link(path: &Path, second: &Path) -> Result<()> {
-    fs::hard_link(path, second).map_err(|e| Error::io("link", second, e))
+    ask(Op::Link, &[path, second], || fs::hard_link(path, second))
+        .map_err(|e| Error::io("link", second, e))
 }
 
 /// Makes the bytes of `file` durable; `path` is its name for an error.
 pub(crate) fn sync(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().map_err(|e| Error::io("sync", path, e))
+    ask(Op::Sync, &[path], || file.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Makes the bytes of `file` durable, those stored through mappings included. Says what the system said.
+pub(crate) fn sync_data(file: &File, path: &Path) -> io::Result<()> {
+    ask(Op::Sync, &[path], || os::sync_data(file))
 }
 
 /// The names in a folder, sorted; none where the folder is missing. Names that are not UTF-8 are passed over, since the
 /// engine writes none.
 pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
     let failed = |e| Error::io("list", folder, e);
-    let entries = match fs::read_dir(folder) {
+    let entries = match ask(Op::Read, &[folder], || fs::read_dir(folder)) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(failed(e)),
@@ -256,7 +311,7 @@ fn made(path: &Path, file: io::Result<File>) -> io::Result<File> {
 
 /// Makes a folder, shared if the one around it is.
 fn make_dir(folder: &Path) -> io::Result<()> {
-    fs::create_dir(folder)?;
+    ask(Op::CreateDir, &[folder], || fs::create_dir(folder))?;
     if is_shared(folder_of(folder))? {
         let mode = fs::metadata(folder)?.mode();
         fs::set_permissions(folder, Permissions::from_mode(mode | 0o2070))?;
@@ -266,7 +321,7 @@ fn make_dir(folder: &Path) -> io::Result<()> {
 
 /// Removes a file; says whether it was there. Not durable: after a power cut it may be back.
 pub(crate) fn remove_if_there(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
+    match ask(Op::Remove, &[path], || fs::remove_file(path)) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io("remove", path, e)),
@@ -276,7 +331,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<bool> {
 /// Makes the names in a folder durable.
 pub(crate) fn sync_dir(folder: &Path) -> Result<()> {
     let opened = File::open(folder).map_err(|e| Error::io("open", folder, e))?;
-    match opened.sync_all() {
+    match ask(Op::SyncDir, &[folder], || opened.sync_all()) {
         // Some network filesystems keep names durable by themselves and refuse to sync a folder.
         Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
         synced => synced.map_err(|e| Error::io("sync", folder, e)),
@@ -285,18 +340,22 @@ pub(crate) fn sync_dir(folder: &Path) -> Result<()> {
 
 /// Whether something stands at `path`.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|e| Error::io("look for", path, e))
+    ask(Op::Read, &[path], || path.try_exists()).map_err(|e| Error::io("look for", path, e))
 }
 
 /// The size of a file in bytes.
 pub(crate) fn size(path: &Path) -> Result<u64> {
-    fs::metadata(path).map(|m| m.len()).map_err(|e| Error::io("look at", path, e))
+    metadata(path).map(|m| m.len())
 }
 
 /// When a file was last written, in microseconds since 1970 (UTC).
 pub(crate) fn modified_us(path: &Path) -> Result<i64> {
-    let metadata = fs::metadata(path).map_err(|e| Error::io("look at", path, e))?;
+    let metadata = metadata(path)?;
     Ok(metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000))
+}
+
+fn metadata(path: &Path) -> Result<fs::Metadata> {
+    ask(Op::Read, &[path], || fs::metadata(path)).map_err(|e| Error::io("look at", path, e))
 }
 
 /// Whether a file of this name is one that a crash left half made: remove it once it is old.
@@ -323,11 +382,11 @@ impl Temporary {
     /// Writes `bytes` beside `target`.
     fn write(target: &Path, bytes: &[u8]) -> Result<Self> {
         let path = folder_of(target).join(format!(".{}.tmp", Uuid::new_v4().simple()));
-        let mut file = create(&path)?;
+        let file = create(&path)?;
         let mut temporary = Self { path, identity: (0, 0) };
         let failed = |e| Error::io("write", target, e);
-        file.write_all(bytes).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
+        write(&file, &temporary.path, bytes).map_err(failed)?;
+        ask(Op::Sync, &[&temporary.path], || file.sync_all()).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         temporary.identity = (metadata.dev(), metadata.ino());
         Ok(temporary)
@@ -340,25 +399,30 @@ impl Temporary {
 
     /// Gives the file the name `path` unless that is taken.
     fn link_to(&self, path: &Path) -> Result<bool> {
-        let Err(error) = rustix::fs::link(&self.path, path) else { return Ok(true) };
+        let linked = ask(Op::Link, &[&self.path, path], || Ok(rustix::fs::link(&self.path, path)?));
+        let Err(error) = linked else { return Ok(true) };
         // NFS repeats a request whose answer was lost, and then reports our own success as a failure.
         if self.is_at(path) {
             return Ok(true);
         }
-        match error {
-            Errno::EXIST => Ok(false),
-            Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK => self.rename_to(path),
-            error => Err(Error::io("create", path, error)),
+        match Errno::from_io_error(&error) {
+            Some(Errno::EXIST) => Ok(false),
+            Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                self.rename_to(path)
+            }
+            _ => Err(Error::io("create", path, error)),
         }
     }
 
     /// The same where the filesystem has no hard links.
     fn rename_to(&self, path: &Path) -> Result<bool> {
-        let renamed = rustix::fs::renameat_with(CWD, &self.path, CWD, path, RenameFlags::NOREPLACE);
-        match renamed {
+        let from = &self.path;
+        let rename =
+            || Ok(rustix::fs::renameat_with(CWD, from, CWD, path, RenameFlags::NOREPLACE)?);
+        match ask(Op::Rename, &[from, path], rename) {
             Ok(()) => Ok(true),
             Err(_) if self.is_at(path) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => {
                 Err(Error::io("create, without hard links or an exclusive rename,", path, error))
             }

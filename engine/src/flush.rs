@@ -447,6 +447,11 @@ fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
             _ => continue,
         }
         if let Locked::Held(_) | Locked::Gone = owner::lock(&folder, Hold::Exclusive)? {
+            // A power cut may have given a folder with logs its first name again. What was logged there was not synced.
+            for name in disk::list(&folder)?.iter().filter(|name| log::file_number(name).is_some())
+            {
+                disk::remove_if_there(&folder.join(name))?;
+            }
             owner::remove(&folder)?;
         }
     }
@@ -470,7 +475,11 @@ fn hold(id: String, folder: PathBuf, lookout: &Lookout) -> Result<Option<Orphan>
         Locked::Gone => {
             // An adopter was killed between its last two steps.
             disk::remove_empty_dir(&folder)?;
-            return Ok(None);
+            // Or a power cut has taken the name of the lock and left others. It has taken the owner for certain.
+            match owner::lock_anew(&logs)? {
+                Locked::Held(lock) => lock,
+                Locked::Busy | Locked::Gone => return Ok(None),
+            }
         }
     };
     let files = owner::log_files(&folder, lookout.host())?;

@@ -803,3 +803,8 @@ impl Drop for Core {
         }
     }
 }
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod faults;

@@ -302,6 +302,9 @@ impl Table {
             }
             let version = after(current.version);
             let bytes = commit::encode(actions, edit.operation, now_us / 1000);
+            // The commit before this one may be of a process that died before it was durable. A power cut must not take
+            // it and leave this one.
+            self.sync()?;
             if disk::publish(&self.log.join(commit::name(version)), &bytes)? {
                 return Ok(Outcome::Committed(version));
             }
@@ -396,6 +399,10 @@ impl Table {
         let Some(version) = current.version else { return Ok(()) };
         let is_known = disk::exists(&self.writers)?;
         let there: FxHashSet<String> = disk::list(&self.writers)?.into_iter().collect();
+        if is_known {
+            // A folder that is gone must not come back with a power cut: nobody would know that its rows are here.
+            disk::sync_dir(&self.writers)?;
+        }
         // The same rule as in `is_log_gone`.
         let is_live =
             |app_id: &str| !is_known || there.contains(app_id) || Uuid::parse_str(app_id).is_err();

@@ -66,7 +66,7 @@ impl LogFile {
         // Under another name until the header stands, so that no reader ever meets a log file without one.
         let staged = folder.join(format!(".{}.tmp", header.number));
         let file = disk::create_for_mapping(&staged)?;
-        let made = os::preallocate(&file, bytes as u64)
+        let made = disk::reserve(&file, &staged, bytes as u64)
             .and_then(|()| if ahead { os::fill(&file, bytes as u64) } else { Ok(()) })
             .and_then(|()| Memory::of_file(&file, bytes))
             .inspect(|memory| {
@@ -374,7 +374,7 @@ impl LogFile {
         }
         let (kind, said) = match self.poisoned.get() {
             Some(poisoned) => poisoned,
-            None => match os::sync_data(file) {
+            None => match disk::sync_data(file, &self.path) {
                 Ok(()) => {
                     self.synced.store(published, Ordering::Relaxed);
                     return Ok(());

@@ -257,7 +257,13 @@ impl Block {
                 self.published += len;
                 Ok(offset)
             }
-            Err(_) => Err(Sealed),
+            Err(_) => {
+                // It is logged again elsewhere. After a power cut tail words are not believed, and whole frames are taken
+                // for published wherever they stand: this one must not be whole.
+                // SAFETY: as above; the slice that `fill` got is gone.
+                unsafe { std::slice::from_raw_parts_mut(place, len) }.fill(0);
+                Err(Sealed)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 //! names another folder, on a disk of the writer's host, the lock and the log files are there.
 
 use std::{
+    fs::File,
     io,
     path::{Component, Path, PathBuf},
     sync::PoisonError,
@@ -233,8 +234,17 @@ pub(crate) enum Locked {
 
 /// Tries to lock somebody's folder.
 pub(crate) fn lock(folder: &Path, hold: Hold) -> Result<Locked> {
+    take(disk::open(&folder.join(LOCK)), folder, hold)
+}
+
+/// The same where what there is to lock is missing, though the folder is not.
+pub(crate) fn lock_anew(folder: &Path) -> Result<Locked> {
+    take(disk::open_to_lock(&folder.join(LOCK)), folder, Hold::Exclusive)
+}
+
+fn take(opened: Result<File>, folder: &Path, hold: Hold) -> Result<Locked> {
     let path = folder.join(LOCK);
-    let file = match disk::open(&path) {
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.is_not_found() => return Ok(Locked::Gone),
         Err(error) => return Err(error),

@@ -11,8 +11,8 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, TAIL_STRIDE,
-    blocks_start,
+    BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, SEALED,
+    TAIL_STRIDE, blocks_start,
     concurrent::{FileExt as _, Ordering, fence},
     frame::{self, Next, Read, RowRef, Space},
     header::{
@@ -393,7 +393,8 @@ impl LogReader {
             }
             let limit = match tail {
                 // A word that has changed since the last look is the word of a writer that lives.
-                Some(tail) if tails == Tails::Exact || look.is_some() => tail,
+                // So is one that is sealed, which is final: what was written behind it was logged again elsewhere.
+                Some(tail) if tails == Tails::Exact || look.is_some() || word & SEALED != 0 => tail,
                 _ => self.extent(start)?.max(tail.unwrap_or(0)).min(room),
             };
             // A frame that is larger than a block has taken the blocks behind it too.
@@ -641,7 +642,7 @@ impl Source {
         let mut bytes = vec![0; len];
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + done as u64) {
+            match disk::reading(path, || file.read_at(rest, offset + done as u64)) {
                 Ok(0) => break,
                 Ok(more) => done += more,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

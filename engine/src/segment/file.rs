@@ -68,7 +68,13 @@ impl FileWriter {
             )]))
             .set_sorting_columns(Some(kind.sorting()))
             .build();
-        let out = Summed { file, all: 0, bytes: 0, footer: Footer { bytes: 0, crc32c: 0 } };
+        let out = Summed {
+            file,
+            path: path.clone(),
+            all: 0,
+            bytes: 0,
+            footer: Footer { bytes: 0, crc32c: 0 },
+        };
         let out = SerializedFileWriter::new(out, kind.parquet(), properties.into());
         let out = out.map_err(|source| cannot_write(&path, source))?;
         let encoder =
@@ -121,6 +127,7 @@ impl FileWriter {
 /// A file with the checksum of what was written to it.
 struct Summed {
     file: File,
+    path: PathBuf,
     all: u32,
     bytes: u64,
     /// Of what was written since this was reset.
@@ -129,16 +136,16 @@ struct Summed {
 
 impl Write for Summed {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(buf)?;
-        self.all = crc32c::crc32c_append(self.all, &buf[..written]);
-        self.footer.crc32c = crc32c::crc32c_append(self.footer.crc32c, &buf[..written]);
-        self.footer.bytes += written as u64;
-        self.bytes += written as u64;
-        Ok(written)
+        disk::write(&self.file, &self.path, buf)?;
+        self.all = crc32c::crc32c_append(self.all, buf);
+        self.footer.crc32c = crc32c::crc32c_append(self.footer.crc32c, buf);
+        self.footer.bytes += buf.len() as u64;
+        self.bytes += buf.len() as u64;
+        Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 

@@ -732,8 +732,7 @@ impl ReadAt {
             return Err(Error::corrupt(&*self.path, offset, detail));
         }
         let mut read = vec![0; bytes as usize];
-        self.file
-            .read_exact_at(&mut read, offset)
+        disk::reading(&self.path, || self.file.read_exact_at(&mut read, offset))
             .map_err(|source| Error::io("read", &*self.path, source))?;
         Ok(read.into())
     }
@@ -749,7 +748,7 @@ impl ChunkReader for ReadAt {
     type T = ReadFrom;
 
     fn get_read(&self, start: u64) -> Result<ReadFrom, ParquetError> {
-        Ok(ReadFrom { file: Arc::clone(&self.file), at: start })
+        Ok(ReadFrom { path: Arc::clone(&self.path), file: Arc::clone(&self.file), at: start })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -760,13 +759,14 @@ impl ChunkReader for ReadAt {
 /// Reads a file from an offset on.
 #[derive(Debug)]
 pub(super) struct ReadFrom {
+    path: Arc<Path>,
     file: Arc<File>,
     at: u64,
 }
 
 impl Read for ReadFrom {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buf, self.at)?;
+        let read = disk::reading(&self.path, || self.file.read_at(buf, self.at))?;
         self.at += read as u64;
         Ok(read)
     }
