@@ -504,7 +504,8 @@ fn adopt_held(tables: &Tables, host: &Host, now_us: i64, held: &[Orphan]) -> Res
                 let is_old = now_us.saturating_sub(modified_us) > OWNER_MAY_LIVE_US;
                 let is_last = last == Some(number);
                 let known = passed.points.min(passed.facts);
-                if !is_old && disk::size(&path).is_ok_and(|bytes| bytes <= known) {
+                // Nothing has come since. An empty file is none of a living owner: its header comes before its name.
+                if known > 0 && !is_old && disk::size(&path).is_ok_and(|bytes| bytes <= known) {
                     stay.push(&orphan.folder);
                     continue;
                 }
