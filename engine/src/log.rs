@@ -45,8 +45,8 @@ pub(crate) use header::{LastStep, Mode, run_key};
 pub(crate) use mode::Choice;
 pub use mode::LogMode;
 
-#[cfg(not(proof))]
 /// Whether the file at `path` can be mapped, so that who reads it sees at once what is stored there.
+#[cfg(not(proof))]
 pub(crate) fn can_be_mapped(path: &Path) -> bool {
     let stored = || -> io::Result<bool> {
         let file = disk::open_for_mapping(path)?;

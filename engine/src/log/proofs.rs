@@ -680,9 +680,10 @@ fn of_a_stream_its_adopter_takes_the_first_part_and_its_owner_the_rest() {
         for &number in &taken {
             let mut reader = open(&writer.folder, number);
             found.extend(read(&mut reader));
-            mark = match taken.last() == Some(&number) {
-                true => watermark_within(number, reader.end()),
-                false => watermark(number),
+            mark = if taken.last() == Some(&number) {
+                watermark_within(number, reader.end())
+            } else {
+                watermark(number)
             };
         }
         // What the owner does when it finds that watermark.

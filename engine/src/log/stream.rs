@@ -87,10 +87,12 @@ impl Stream {
             let mut at = 0;
             while let Some(Measure { len, is_name }) = frame::measure(&bytes[at..]) {
                 let frame = &bytes[at..at + len];
-                match is_name {
-                    true if from + at >= self.names_to[block] => self.taken.extend(frame),
-                    false if from + at < rows_to[block] => rows.extend(frame),
-                    _ => {}
+                if is_name {
+                    if from + at >= self.names_to[block] {
+                        self.taken.extend(frame);
+                    }
+                } else if from + at < rows_to[block] {
+                    rows.extend(frame);
                 }
                 at += len;
             }

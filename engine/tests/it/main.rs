@@ -27,6 +27,7 @@ mod merge;
 mod mode;
 mod mutants;
 mod recovery;
+mod stall;
 mod steady;
 mod travel;
 

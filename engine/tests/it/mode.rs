@@ -55,7 +55,7 @@ fn what_is_promised_of_logging_also_holds_in_pwrite_mode() {
     if !crate::logs_are_mapped() {
         return;
     }
-    let tests = ["logging::", "log::", "kills::", "mode::", "compaction::"];
+    let tests = ["logging::", "log::", "kills::", "stall::a_writer", "mode::", "compaction::"];
     let output = Command::new(std::env::current_exe().unwrap())
         .args(tests)
         .args(["--skip", "thirty_two_writers"])
