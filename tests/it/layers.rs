@@ -19,7 +19,8 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
 
 /// What the engine may be built from: arrow, parquet and small leaf crates. Another one needs a reason that outlives
 /// the week, and is no async runtime, SQL, HTTP or Python.
-const ENGINE_MAY_USE: [&str; 27] = [
+const ENGINE_MAY_USE: [&str; 28] = [
+    "allocation-counter",
     "arc-swap",
     "arrow",
     "boxcar",
@@ -576,7 +577,10 @@ fn no_file_is_cut_short_or_begun_again() {
             |way: &&str| kept.match_indices(way).any(|(at, _)| !kept[..at].ends_with(is_of_a_word));
         CUTS_SHORT.into_iter().find(is_named)
     };
-    for path in files(".rs").iter().filter(|path| path.starts_with("engine/src")) {
+    // The disk in memory, on which crashes are played, is compiled for tests only.
+    let model = Path::new("engine/src/disk/model.rs");
+    let ships = |path: &&PathBuf| path.starts_with("engine/src") && path.as_path() != model;
+    for path in files(".rs").iter().filter(ships) {
         assert_eq!(cuts(&text(path.to_str().unwrap())), None, "{}", path.display());
     }
     assert_eq!(cuts("fn f() { file.set_len(0) }\n"), Some("set_len"));
