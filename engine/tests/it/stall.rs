@@ -51,6 +51,23 @@ impl Image {
         self.folder.path().join("mounted")
     }
 
+    /// From here on every write fails, as on a disk that has gone.
+    fn abort(&self) {
+        let mut mount = Command::new("mount");
+        let output = mount.args(["-o", "remount,abort"]).arg(self.path()).output();
+        assert!(output.unwrap().status.success());
+    }
+
+    /// As it stands on disk, once the system starts again.
+    fn mount_again(&self) {
+        let mut umount = Command::new("umount");
+        assert!(umount.arg("--lazy").arg(self.path()).output().unwrap().status.success());
+        let mut mount = Command::new("mount");
+        let image = self.folder.path().join("image");
+        let output = mount.args(["-o", "loop"]).arg(image).arg(self.path()).output();
+        assert!(output.unwrap().status.success());
+    }
+
     fn freeze(&self, on: bool) {
         let output = Command::new("fsfreeze")
             .args([if on { "--freeze" } else { "--unfreeze" }])
@@ -192,6 +209,41 @@ fn a_filesystem_that_cannot_reserve_room_is_mapped_all_the_same() {
     assert!(lake.health().unwrap().logs_are_mapped);
     assert_eq!(run.finish(State::Finished).unwrap().rows, logged as u64);
     assert_each_once(&lake, logged as u64);
+}
+
+#[test]
+fn a_disk_that_fails_in_pwrite_mode_stops_no_training_and_keeps_what_was_synced() {
+    let Some(image) = Image::new("ext4", 32 << 20) else { return };
+    let lake = options(LogMode::Pwrite).open(image.path().join("runs.lake")).unwrap();
+    let run = lake.run("p").id("r").start().unwrap();
+    let metric = run.metric("m").unwrap();
+    let log = |steps: std::ops::Range<i64>| {
+        for step in steps {
+            run.log(step, &[(metric, 0.5)]).unwrap();
+        }
+    };
+    log(0..1000);
+    lake.sync().unwrap();
+    image.abort();
+    log(1000..2000);
+    assert!(lake.sync().is_err(), "what is not written is not durable");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut logged = 2000;
+    while run.dropped_rows() == 0 {
+        assert!(Instant::now() < deadline, "memory is never full");
+        log(logged..logged + 1000);
+        logged += 1000;
+    }
+    let stats = run.finish(State::Finished).unwrap();
+    assert_eq!(stats.rows + stats.dropped_rows, logged as u64);
+    drop((run, lake));
+    image.mount_again();
+    let lake = Lake::open(image.path().join("runs.lake")).unwrap();
+    let mut steps: Vec<i64> =
+        points(&lake.snapshot().unwrap()).into_iter().map(|point| point.3).collect();
+    steps.sort_unstable();
+    let there = steps.len() as i64;
+    assert!(there >= 1000 && steps.into_iter().eq(0..there), "{there} rows are there");
 }
 
 /// The folders of writers in a lake.
