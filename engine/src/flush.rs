@@ -48,7 +48,7 @@ pub(crate) struct AtOnce {
 impl AtOnce {
     /// What a flush can do within 256 MB.
     pub(crate) const USUAL: Self =
-        Self { read_bytes: 4 << 20, points: 1 << 21, fact_bytes: 16 << 20, log_bytes: 64 << 20 };
+        Self { read_bytes: 4 << 20, points: 3 << 19, fact_bytes: 16 << 20, log_bytes: 64 << 20 };
 }
 
 /// What a fact takes beside its key and value, about.
