@@ -125,6 +125,7 @@ fn log_rows(lake: &Lake, run: &Run, metrics: &[MetricId], steps: std::ops::Range
 }
 
 /// What is logged: noisy losses in single precision, shares of a batch, a schedule, an epoch, a decimal.
+#[expect(clippy::cast_possible_truncation, reason = "losses come in single precision")]
 fn value_of(step: u64, metric: usize) -> f64 {
     let mut noise = (step * METRICS as u64 + metric as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     noise ^= noise >> 32;
@@ -264,6 +265,6 @@ fn parquet_alone(lake: &Path) -> f64 {
     let written = writer.close().expect("a footer");
     synced.sync_data().expect("a sync");
     let took = began.elapsed();
-    assert_eq!(written.file_metadata().num_rows(), rows as i64);
+    assert_eq!(written.file_metadata().num_rows().cast_unsigned(), rows as u64);
     rows as f64 / took.as_secs_f64() / 1e6
 }

@@ -141,7 +141,7 @@ impl RunBuilder {
             looked_back: Once::new(),
             clock: AtomicI64::new(0),
             is_open: AtomicBool::new(false),
-            counters: Default::default(),
+            counters: std::array::from_fn(|_| CachePadded::default()),
             dropped_rows: AtomicU64::new(0),
         });
         let run = Run { inner };
