@@ -510,7 +510,8 @@ impl Writer {
         files = self.changed.wait_while(files, self.settings.max_block, |files| {
             files.making && self.is_current(full)
         });
-        files.late = files.making;
+        // Not where somebody else has gone on meanwhile: what is being made now has only begun.
+        files.late = files.making && self.is_current(full);
         files
     }
 
