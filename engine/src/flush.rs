@@ -242,13 +242,20 @@ fn commit(table: &Table, segments: Vec<NewSegment>, txns: Vec<Txn>, now_us: i64)
     Ok(segment::commit(table, segments, edit, now_us)? != Outcome::Superseded)
 }
 
-/// Flushes what this process has logged so far.
-pub(crate) fn own(tables: &Tables, writer: &Writer, host: &Host, now_us: i64) -> Result<Flushed> {
+/// Flushes what this process has logged so far. After each commit `goes_on` says whether to go on; what is left then
+/// stays in the log.
+pub(crate) fn own(
+    tables: &Tables,
+    writer: &Writer,
+    host: &Host,
+    now_us: i64,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Flushed> {
     let _turn = tables.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let files = writer.seal_below();
     let mut flushed = Flushed::default();
     for _ in 0..PATIENCE {
-        if own_files(tables, writer, &files, host, now_us, &mut flushed)? {
+        if own_files(tables, writer, &files, host, now_us, goes_on, &mut flushed)? {
             return Ok(flushed);
         }
         // Somebody takes us for dead and has taken in a part of the log meanwhile. What is mapped is all his: the writer
@@ -270,6 +277,7 @@ fn own_files(
     files: &[Arc<LogFile>],
     host: &Host,
     now_us: i64,
+    goes_on: &dyn Fn() -> bool,
     flushed: &mut Flushed,
 ) -> Result<bool> {
     let id = writer.id.to_string();
@@ -305,6 +313,9 @@ fn own_files(
                 quarantine(&tables.root, &id, &path)?;
             }
             writer.forget(file.header.number)?;
+            if !goes_on() {
+                break;
+            }
         }
     }
     Ok(true)

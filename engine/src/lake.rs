@@ -257,7 +257,7 @@ impl Lake {
     /// Flushes what this process logged so far and waits for the commit.
     pub fn flush(&self) -> Result<Flushed> {
         match self.0.process().writer.load_full() {
-            Some(writer) => self.0.flush_writer(&writer),
+            Some(writer) => self.0.flush_writer(&writer, &|| true),
             None => Ok(Flushed::default()),
         }
     }
@@ -603,7 +603,9 @@ impl Core {
             // What is mapped was sealed and taken in whole by whoever took the writer for dead.
             let flushed = match writer.mode() {
                 Mode::Mapped => Ok(Flushed::default()),
-                Mode::Written => flush::own(&process.tables, writer, &self.host, os::now_us()),
+                Mode::Written => {
+                    flush::own(&process.tables, writer, &self.host, os::now_us(), &|| true)
+                }
             };
             if let Err(error) = flushed.and_then(|_| writer.close()) {
                 lock(&process.left).extend_from_slice(&left[at..]);
@@ -678,12 +680,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn flush_writer(self: &Arc<Self>, writer: &Arc<Writer>) -> Result<Flushed> {
+    pub(crate) fn flush_writer(
+        self: &Arc<Self>,
+        writer: &Arc<Writer>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Flushed> {
         if !disk::exists(&writer.home)? {
             writer.retire();
             return Ok(Flushed::default());
         }
-        let flushed = flush::own(&self.process().tables, writer, &self.host, os::now_us())?;
+        let tables = &self.process().tables;
+        let flushed = flush::own(tables, writer, &self.host, os::now_us(), goes_on)?;
         if writer.is_taken() {
             self.move_on(writer)?;
             self.flush_left()?;

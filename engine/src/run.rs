@@ -442,7 +442,11 @@ impl Run {
         if let Err(error) = self.sync() {
             tracing::warn!(%error, run = self.id(), "the end of a run is not durable yet");
         }
-        if stats.points >= FLUSH_AT_FINISH_POINTS || self.inner.lake.core().is_stranded() {
+        // A long log is left to the flush thread, which is at it. Where the program ends before that is done, the rest is
+        // sealed and durable, read as it is, and adopted.
+        let core = self.inner.lake.core();
+        let is_long = self.inner.lake.metrics().tail_bytes >= core.options.flush_after_bytes;
+        if stats.points >= FLUSH_AT_FINISH_POINTS && !is_long || core.is_stranded() {
             // What cannot be flushed stays in the log, which readers read and others adopt.
             if let Err(error) = self.inner.lake.flush() {
                 tracing::warn!(%error, run = self.id(), "the end of a run is not flushed");

@@ -244,7 +244,9 @@ fn flush_loop(bell: &Bell, writer: &Arc<Writer>, core: &Weak<Core>) {
         let full = || writer.tail_bytes() >= core.options.flush_after_bytes;
         let due = full() || writer.is_stranded() || writer.oldest_us().is_some_and(aged);
         if due {
-            match core.flush_writer(writer) {
+            // Where nobody but this thread has the lake any more, its last user is gone or waits to be.
+            let goes_on = || !bell.lock().stop && Arc::strong_count(&core) > 1;
+            match core.flush_writer(writer, &goes_on) {
                 // What was logged meanwhile may be due already.
                 Ok(_) if full() => pause = Duration::ZERO,
                 Ok(_) => {}

@@ -401,7 +401,7 @@ impl Trainer<'_> {
     }
 
     fn flush(&self) {
-        flush::own(&self.tables, &self.writer, &Host::this(), os::now_us()).unwrap();
+        flush::own(&self.tables, &self.writer, &Host::this(), os::now_us(), &|| true).unwrap();
         self.owe_all();
     }
 
@@ -732,7 +732,7 @@ fn rows_survive_a_process_that_dies_while_it_takes_in_those_of_another() {
 #[test]
 fn rows_survive_a_process_that_dies_while_it_flushes_its_own() {
     die_in_the_middle_of(|dying| {
-        flush::own(&dying.tables, &dying.writer, &Host::this(), os::now_us())
+        flush::own(&dying.tables, &dying.writer, &Host::this(), os::now_us(), &|| true)
     });
 }
 
