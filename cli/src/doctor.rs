@@ -61,25 +61,25 @@ fn findings(
     snapshot: Result<&Snapshot, &runlake_engine::Error>,
 ) -> Findings {
     let works = |works: bool| if works { "work" } else { "do not work" };
-    let mut findings = vec![
-        ("id", vec![lake.uuid().to_owned()]),
-        (
-            "filesystem",
-            vec![format!("{}, {} free", health.filesystem, number::bytes(health.free_bytes))],
-        ),
-        ("logs", vec![logs(health.logs_are_mapped, &health.log_mode_why)]),
-        ("locks", vec![works(health.locks).to_owned()]),
-        ("hard links", vec![works(health.hard_links).to_owned()]),
-        (
-            "shared",
-            vec![
-                health
-                    .group
-                    .map_or("with nobody".to_owned(), |group| format!("with group {group}")),
-            ],
-        ),
-        ("alive", or_none(health.alive.clone())),
-    ];
+    let mut findings =
+        vec![
+            ("id", vec![lake.uuid().to_owned()]),
+            (
+                "filesystem",
+                vec![format!("{}, {} free", health.filesystem, number::bytes(health.free_bytes))],
+            ),
+            ("logs", vec![logs(health.logs_are_mapped, &health.log_mode_why)]),
+            ("locks", vec![works(health.locks).to_owned()]),
+            ("hard links", vec![works(health.hard_links).to_owned()]),
+            (
+                "shared",
+                vec![health.group.map_or_else(
+                    || "with nobody".to_owned(),
+                    |group| format!("with group {group}"),
+                )],
+            ),
+            ("alive", or_none(health.alive.clone())),
+        ];
     if !health.silent.is_empty() {
         findings.push(("silent", health.silent.iter().map(silent).collect()));
     }

@@ -691,7 +691,7 @@ mod tests {
                     break;
                 }
                 block.append(frame.bytes(), |out| frame.write(7, out)).unwrap();
-                step += VALUES as i64;
+                step += i64::try_from(VALUES).unwrap();
             }
         }
         step & i64::from(u32::MAX)
@@ -722,7 +722,10 @@ mod tests {
             at_once,
         };
         let flushed = adopt(&tables, &Lookout::new(host), &[], &mut |_, _| {}).unwrap();
-        assert_eq!((flushed.points, flushed.adopted), (each.iter().sum::<i64>() as u64, 1));
+        assert_eq!(
+            (flushed.points, flushed.adopted),
+            (each.iter().sum::<i64>().cast_unsigned(), 1)
+        );
         assert!(!folder.exists());
         let table = tables.points.load().unwrap();
         // Two files of 3 MiB are more than a commit takes on, so the third comes in one of its own.
@@ -730,7 +733,7 @@ mod tests {
         let most = at_once.points + (at_once.read_bytes + log::BLOCK_BYTES) / 8;
         let mut steps = Vec::new();
         for segment in &table.segments {
-            assert!(segment.rows as usize <= most, "{} rows were in memory at once", segment.rows);
+            assert!(segment.rows <= most as u64, "{} rows were in memory at once", segment.rows);
             steps.extend(segment::read_points(segment, &Filter::default()).unwrap().steps);
         }
         // In the order of logging, also from segment to segment.

@@ -57,8 +57,10 @@ mod tests {
     use super::*;
     use crate::{Filter, Lake, Points, SeriesIndex, State, segment::tests as segments};
 
-    /// The fuzz targets, by the names of their folders.
-    const TARGETS: [(&str, fn(&[u8])); 5] = [
+    /// A fuzz target, by the name of its folder.
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 5] = [
         ("frames", frames),
         ("log_file", log_file),
         ("commit", commit),

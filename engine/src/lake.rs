@@ -374,29 +374,12 @@ impl Lake {
     fn doomed(&self) -> Result<RunKeys> {
         // Another process may remove the facts that it has merged while they are read here: then there are newer ones.
         for _ in 0..16 {
-            match self.doomed_in(&self.snapshot()?) {
+            match doomed_in(&self.snapshot()?) {
                 Err(Error::SnapshotExpired { .. }) => {}
                 found => return found,
             }
         }
-        self.doomed_in(&self.snapshot()?)
-    }
-
-    fn doomed_in(&self, snapshot: &Snapshot) -> Result<RunKeys> {
-        let before = os::now_us().saturating_sub(deletion::GRACE_US);
-        let mut doomed: RunKeys = snapshot
-            .deleted_runs()?
-            .iter()
-            .filter(|run| run.is_doomed || run.deleted_at.is_some_and(|at| at <= before))
-            .map(|run| (Arc::clone(&run.project), Arc::clone(&run.run_id)))
-            .collect();
-        for key in snapshot.tail().iter().flat_map(|points| &points.keys) {
-            doomed.remove(&(Arc::clone(&key.project), Arc::clone(&key.run_id)));
-        }
-        for fact in snapshot.tail_facts() {
-            doomed.remove(&(Arc::clone(&fact.project), Arc::clone(&fact.run_id)));
-        }
-        Ok(doomed)
+        doomed_in(&self.snapshot()?)
     }
 
     /// Counters of this process.
@@ -494,10 +477,30 @@ struct Process {
     writable: OnceLock<()>,
 }
 
+/// The deleted runs of a snapshot that are left out from now on.
+fn doomed_in(snapshot: &Snapshot) -> Result<RunKeys> {
+    let before = os::now_us().saturating_sub(deletion::GRACE_US);
+    let mut doomed: RunKeys = snapshot
+        .deleted_runs()?
+        .iter()
+        .filter(|run| run.is_doomed || run.deleted_at.is_some_and(|at| at <= before))
+        .map(|run| (Arc::clone(&run.project), Arc::clone(&run.run_id)))
+        .collect();
+    for key in snapshot.tail().iter().flat_map(|points| &points.keys) {
+        doomed.remove(&(Arc::clone(&key.project), Arc::clone(&key.run_id)));
+    }
+    for fact in snapshot.tail_facts() {
+        doomed.remove(&(Arc::clone(&fact.project), Arc::clone(&fact.run_id)));
+    }
+    Ok(doomed)
+}
+
+/// Writers, each with its lake.
+type Streams = Vec<(PathBuf, Weak<Writer>)>;
+
 /// The writers in pwrite mode of this process, each with its lake: whoever reads here sees what they have published.
-fn streams() -> &'static Mutex<Vec<(PathBuf, Weak<Writer>)>> {
-    static STREAMS: LazyLock<PerProcess<Mutex<Vec<(PathBuf, Weak<Writer>)>>>> =
-        LazyLock::new(PerProcess::default);
+fn streams() -> &'static Mutex<Streams> {
+    static STREAMS: LazyLock<PerProcess<Mutex<Streams>>> = LazyLock::new(PerProcess::default);
     STREAMS.get(Mutex::default)
 }
 

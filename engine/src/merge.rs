@@ -196,7 +196,9 @@ impl Merging<'_> {
             outcome => outcome,
         };
         // Also where it was superseded: whoever merges the same source has placed files of the same names.
-        copies.into_iter().for_each(|copy| drop(copy.keep()));
+        for copy in copies {
+            drop(copy.keep());
+        }
         outcome.map(|_looked_at_again| false)
     }
 }

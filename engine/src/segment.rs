@@ -366,8 +366,8 @@ pub(crate) mod tests {
         let (mut points, mut index) = (Points::default(), SeriesIndex::default());
         for (run, rows) in [("a", 80_000), ("b", 90), ("c", 80_000)] {
             let series = index.intern(&mut points, key_of(run, "loss", None, "one"));
-            for row in 0..rows {
-                points.push(series, row as i64 * 3, row as i64, value(row));
+            for (step, row) in (0..).zip(0..rows) {
+                points.push(series, step * 3, step, value(row));
             }
         }
         points.sort()
@@ -404,7 +404,7 @@ pub(crate) mod tests {
         let honest = || segment.clone();
         let index = (other.index.clone(), other.index_crc32c);
         says(SegmentMeta { index: index.0, index_crc32c: index.1, ..honest() }, "the index says");
-        let rollup = other.rollup.clone();
+        let rollup = other.rollup;
         says(SegmentMeta { rollup, ..honest() }, "the rollup at step");
         says(SegmentMeta { step_bounds: Some((0, 9)), ..honest() }, "its steps are 0 to 239997");
         says(SegmentMeta { rows: 7, ..honest() }, "it holds 160090 points, the catalog says 7");

@@ -49,6 +49,25 @@ impl Known {
             None => Ok(self.folded),
         }
     }
+
+    /// The run among `runs` that `name` means.
+    fn find(
+        self,
+        name: &str,
+        runs: impl Fn(&Folded) -> &Vec<Arc<RunInfo>>,
+    ) -> Result<Arc<RunInfo>> {
+        let found = runs::find(runs(&self.folded), name);
+        let wanted = match &found {
+            // Which run is the newest depends on all of them.
+            Ok(run) if !name.starts_with('@') => Filter {
+                projects: Some(vec![run.project.to_string()]),
+                runs: Some(vec![run.run_id.to_string()]),
+                metrics: None,
+            },
+            _ => Filter::default(),
+        };
+        self.of(&wanted).map(drop).and(found)
+    }
 }
 
 impl Snapshot {
@@ -152,32 +171,13 @@ impl Snapshot {
     /// cannot be read that may be about it.
     pub fn find_run(&self, name: &str) -> Result<Arc<RunInfo>> {
         let known = self.known();
-        self.find_among(known, name, |folded| &folded.runs)
+        known.find(name, |folded| &folded.runs)
     }
 
     /// The deleted run that `name` means; see [`Snapshot::find_run`].
     pub fn find_deleted_run(&self, name: &str) -> Result<Arc<RunInfo>> {
         let known = self.known();
-        self.find_among(known, name, |folded| &folded.deleted)
-    }
-
-    fn find_among(
-        &self,
-        known: Known,
-        name: &str,
-        runs: impl Fn(&Folded) -> &Vec<Arc<RunInfo>>,
-    ) -> Result<Arc<RunInfo>> {
-        let found = runs::find(runs(&known.folded), name);
-        let wanted = match &found {
-            // Which run is the newest depends on all of them.
-            Ok(run) if !name.starts_with('@') => Filter {
-                projects: Some(vec![run.project.to_string()]),
-                runs: Some(vec![run.run_id.to_string()]),
-                metrics: None,
-            },
-            _ => Filter::default(),
-        };
-        known.of(&wanted).map(drop).and(found)
+        known.find(name, |folded| &folded.deleted)
     }
 
     /// Which points do not count, of the runs that `filter` wants.

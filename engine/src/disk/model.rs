@@ -17,7 +17,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt::{self, Write as _},
     fs::{self, File},
     io,
     os::unix::fs::FileExt as _,
@@ -633,7 +633,7 @@ impl Moment {
         kept.settle(|_| choose(2) == 1);
         for change in &kept.changes {
             let what = if change.to.is_some() { "name" } else { "removal of" };
-            image.story.push_str(&format!("{what} {} lost; ", change.name));
+            write!(image.story, "{what} {} lost; ", change.name).expect("memory takes every write");
         }
         let mut folders = vec![(PathBuf::new(), ROOT)];
         while let Some((path, folder)) = folders.pop() {
@@ -644,9 +644,11 @@ impl Moment {
                         image.files.insert(path, versions.synced.clone());
                     }
                     Some(versions) => {
-                        image.story.push_str(&format!(" {}:", path.display()));
+                        write!(image.story, " {}:", path.display())
+                            .expect("memory takes every write");
                         let contents = contents(versions, &mut image.story, choose);
-                        image.story.push_str(&format!(" {} bytes;", contents.len));
+                        write!(image.story, " {} bytes;", contents.len)
+                            .expect("memory takes every write");
                         image.files.insert(path, contents);
                     }
                     None => folders.push((path, *node)),

@@ -255,7 +255,7 @@ impl Tried {
         let mut odds = Dice(dice.below(usize::MAX) as u64);
         let mut crash = |image: Image, is_cut: bool| {
             self.crashes += 1;
-            let is_thorough = self.crashes % 4 == 0;
+            let is_thorough = self.crashes.is_multiple_of(4);
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
                 let mut host = Host::this();
                 if is_cut {
@@ -326,6 +326,7 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
+    #[expect(clippy::needless_pass_by_value, reason = "what is said is said once")]
     fn say(&mut self, said: Said) {
         let promise = |change: &dyn Fn(&mut Track)| {
             self.trial.promise(|promise| {

@@ -124,7 +124,10 @@ fn read_twice(path: &Path, tails: Tails) -> Option<(Header, Points)> {
     Some((reader.header().clone(), found.points))
 }
 
-fn bits(points: &Points) -> (Vec<String>, Vec<(u32, i64, i64, u64)>) {
+/// A point by the number of its series: step, time, the bits of the value.
+type Bits = (u32, i64, i64, u64);
+
+fn bits(points: &Points) -> (Vec<String>, Vec<Bits>) {
     let keys = points.keys.iter().map(|key| format!("{key:?}")).collect();
     let rows = (0..points.len()).map(|row| {
         let value = points.values[row].to_bits();
@@ -139,8 +142,9 @@ fn lay_out(input: &[u8]) -> Option<Vec<u8>> {
     let (flags, mut rest) = input.split_first()?;
     let mut image = Vec::new();
     while let Some((place, after)) = rest.split_first_chunk::<6>() {
-        let [a, b, c, d, e, f] = *place;
-        let (at, len) = (u32::from_le_bytes([a, b, c, d]) as usize, u16::from_le_bytes([e, f]));
+        let (at, len) = place.split_at(4);
+        let at = at.first_chunk().map_or(0, |&at| u32::from_le_bytes(at)) as usize;
+        let len = len.first_chunk().map_or(0, |&len| u16::from_le_bytes(len));
         let bytes = after.get(..usize::from(len)).unwrap_or(after);
         rest = after.get(bytes.len()..).unwrap_or_default();
         let end = at.checked_add(bytes.len()).filter(|&end| end <= FILE_BYTES)?;

@@ -113,6 +113,7 @@ mod tests {
         Now { wall_us: 1_800_000_000 * SECOND + seconds * SECOND, steady_us: seconds * SECOND }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as it is read: there may be none")]
     fn beat(count: u64, seconds: i64) -> Option<Beat> {
         Some(Beat { count, time_us: at(seconds).wall_us })
     }

@@ -247,24 +247,17 @@ impl Block {
         let (before, after) = (tail_word(self.published), tail_word(self.published + len));
         // ORDERING: Release pairs with the Acquire of readers and of `seal`: who sees the new tail sees the frame. On
         // failure nothing is read through the word, so Relaxed.
-        match self.memory.word(self.tail).compare_exchange(
-            before,
-            after,
-            Ordering::Release,
-            Ordering::Relaxed,
-        ) {
-            Ok(_) => {
-                self.published += len;
-                Ok(offset)
-            }
-            Err(_) => {
-                // It is logged again elsewhere. After a power cut tail words are not believed, and whole frames are taken
-                // for published wherever they stand: this one must not be whole.
-                // SAFETY: as above; the slice that `fill` got is gone.
-                unsafe { std::slice::from_raw_parts_mut(place, len) }.fill(0);
-                Err(Sealed)
-            }
+        let tail = self.memory.word(self.tail);
+        let swapped = tail.compare_exchange(before, after, Ordering::Release, Ordering::Relaxed);
+        if swapped.is_ok() {
+            self.published += len;
+            return Ok(offset);
         }
+        // It is logged again elsewhere. After a power cut tail words are not believed, and whole frames are taken for published
+        // wherever they stand: this one must not be whole.
+        // SAFETY: as above; the slice that `fill` got is gone.
+        unsafe { std::slice::from_raw_parts_mut(place, len) }.fill(0);
+        Err(Sealed)
     }
 }
 

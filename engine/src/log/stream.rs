@@ -76,7 +76,8 @@ impl Stream {
         }
         let (mut bytes, mut rows) = (Vec::new(), Vec::new());
         // Asked again: a name may stand in a block that was claimed meanwhile.
-        for block in 0..memory.claimed_of(blocks) {
+        for (block, rows_to) in rows_to.iter().copied().enumerate().take(memory.claimed_of(blocks))
+        {
             let (from, (published, _)) = (self.rows_to[block], memory.tail(block));
             bytes.clear();
             memory.copy(
@@ -91,7 +92,7 @@ impl Stream {
                     if from + at >= self.names_to[block] {
                         self.taken.extend(frame);
                     }
-                } else if from + at < rows_to[block] {
+                } else if from + at < rows_to {
                     rows.extend(frame);
                 }
                 at += len;
@@ -147,12 +148,11 @@ impl Stream {
             }
             Ok(())
         };
-        match &self.file {
-            Some(file) => put(file, HEARTBEAT_OFFSET)?,
-            None => {
-                let made = disk::create_whole(staged, path, |file| put(file, 0))?;
-                self.file = Some(Arc::new(made));
-            }
+        if let Some(file) = &self.file {
+            put(file, HEARTBEAT_OFFSET)?;
+        } else {
+            let made = disk::create_whole(staged, path, |file| put(file, 0))?;
+            self.file = Some(Arc::new(made));
         }
         self.head = head;
         Ok(())

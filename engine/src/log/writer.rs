@@ -844,7 +844,9 @@ impl Writer {
         let open = files.open.clone();
         drop(files);
         self.changed.notify();
-        open.iter().for_each(|file| file.seal());
+        for file in &open {
+            file.seal();
+        }
         if let Some(next) = next {
             drop(disk::remove_if_there(&next.path));
         }

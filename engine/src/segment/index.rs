@@ -168,9 +168,11 @@ impl Summary {
         };
         let counts = |summary: &Self| (summary.count, summary.nan_count, summary.inf_count);
         let times = |summary: &Self| (summary.first_time, summary.last_time);
-        let known = (self.first_time == UNKNOWN_TIME)
-            .then_some((UNKNOWN_TIME, counted.last_time))
-            .unwrap_or_else(|| times(counted));
+        let known = if self.first_time == UNKNOWN_TIME {
+            (UNKNOWN_TIME, counted.last_time)
+        } else {
+            times(counted)
+        };
         let size = |point: Option<(i64, f64)>| point.map_or(0.0, |(_, value)| value.abs());
         #[expect(clippy::cast_precision_loss, reason = "a bound, of which a few bits are enough")]
         let count = counted.count as f64;

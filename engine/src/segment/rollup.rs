@@ -10,12 +10,6 @@
 //! A cell is the [`Summary`] of all points of a series whose steps lie in `width * n .. width * (n + 1)`. Widths are powers
 //! of two, so a cell of one level is a whole number of cells of any other level of any other segment: rollups of several
 //! segments merge. Which widths a series has follows from how dense its steps are, as long as its cells are few.
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "levels and widths are few, and cells fewer than points"
-)]
-
 use std::{path::PathBuf, vec};
 
 use arrow::array::RecordBatch;
@@ -301,9 +295,9 @@ mod tests {
     ) -> (Vec<i64>, Vec<i64>, Vec<f64>) {
         let mut step = start;
         let mut columns = (Vec::new(), Vec::new(), Vec::new());
-        for at in 0..count {
+        for (time, at) in (0..).zip(0..count) {
             columns.0.push(step);
-            columns.1.push(at as i64);
+            columns.1.push(time);
             columns.2.push(values[at % values.len()]);
             step = step.saturating_add(gaps[at % gaps.len()]);
         }

@@ -137,7 +137,7 @@ impl<'a> Recount<'a> {
             let same = codes(from);
             let rows = from..(from + 1..batch.num_rows())
                 .find(|&row| codes(row) != same)
-                .unwrap_or(batch.num_rows());
+                .unwrap_or_else(|| batch.num_rows());
             from = rows.end;
             let Some(key) = key_at(batch, rows.start) else { continue };
             self.points(
@@ -252,7 +252,8 @@ impl<'a> Recount<'a> {
         let row = self.index.as_ref().and_then(|index| index.get(self.ended).cloned());
         match row {
             Some(row) if row.key != key => {
-                self.say(format_args!("series {} is {} in the index", named(&key), named(&row.key)))
+                let (key, row) = (named(&key), named(&row.key));
+                self.say(format_args!("series {key} is {row} in the index"));
             }
             Some(row) if !row.summary.agrees_with(&summary) => self.say(format_args!(
                 "the index says {:?} of series {}, its points {summary:?}",

@@ -464,7 +464,7 @@ fn encode_index(
         POINT_PAGE_ROWS,
     )?);
     let summaries = rows.iter().map(|row| row.summary);
-    encode_summaries(summaries, POINT_PAGE_ROWS, encoder, schema, &mut chunks)?;
+    encode_summaries(&summaries, POINT_PAGE_ROWS, encoder, schema, &mut chunks)?;
     Ok(chunks)
 }
 
@@ -475,10 +475,11 @@ fn encode_cells(
     schema: &SchemaDescriptor,
 ) -> Result<Vec<Chunk>, ParquetError> {
     let mut chunks = Vec::with_capacity(schema.num_columns());
-    let picks: [&dyn Fn(&(usize, Cell)) -> i64; 3] =
-        [&|_| level as i64 + 1, &|&(series, _)| series as i64, &|(_, cell)| cell.width];
+    type Pick = fn(usize, &(usize, Cell)) -> i64;
+    let picks: [Pick; 3] =
+        [|level, _| place(level + 1), |_, &(series, _)| place(series), |_, (_, cell)| cell.width];
     for pick in picks {
-        let values = cells.iter().map(|cell| Some(pick(cell)));
+        let values = cells.iter().map(|cell| Some(pick(level, cell)));
         let column = schema.column(chunks.len());
         chunks.push(encoder.integers(
             &column,
@@ -492,13 +493,18 @@ fn encode_cells(
         last_finite: summary.last_finite.filter(|_| !summary.last.1.is_finite()),
         ..*summary
     });
-    encode_summaries(summaries, CELL_PAGE_ROWS, encoder, schema, &mut chunks)?;
+    encode_summaries(&summaries, CELL_PAGE_ROWS, encoder, schema, &mut chunks)?;
     Ok(chunks)
+}
+
+/// A place in a list as a column holds it.
+fn place(at: usize) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
 }
 
 /// Encodes the columns that say what points add up to, which come last.
 fn encode_summaries(
-    summaries: impl Iterator<Item = Summary> + Clone,
+    summaries: &(impl Iterator<Item = Summary> + Clone),
     page_rows: usize,
     encoder: &mut ColumnEncoder,
     schema: &SchemaDescriptor,

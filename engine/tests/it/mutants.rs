@@ -47,11 +47,9 @@ impl Mutant {
             let (path, lines) = part.split_once('\n').unwrap();
             let (mut old, mut new) = (String::new(), String::new());
             for line in lines.lines() {
-                let (side, line) = match line.split_at_checked(1) {
-                    Some(("-", line)) => (&mut old, line),
-                    Some(("+", line)) => (&mut new, line),
-                    _ => panic!("{path}: a line is neither taken away nor put in: {line}"),
-                };
+                let (sign, line) = line.split_at(1);
+                assert!(matches!(sign, "-" | "+"), "{path}: neither taken away nor put in: {line}");
+                let side = if sign == "-" { &mut old } else { &mut new };
                 side.push_str(line);
                 side.push('\n');
             }
@@ -118,8 +116,9 @@ fn copy_sources(from: &Path, to: &Path) {
 
 /// Builds the unit tests of the engine as the mutant would have them. Returns the binary.
 fn build(tree: &Path) -> PathBuf {
-    let packages = std::env::var("RUNLAKE_MUTANT_PACKAGES").unwrap_or("runlake-engine".to_owned());
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or("cargo".to_owned()));
+    let packages =
+        std::env::var("RUNLAKE_MUTANT_PACKAGES").unwrap_or_else(|_| "runlake-engine".to_owned());
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     cargo.args(["test", "--quiet", "--lib", "--no-run", "--message-format=json"]);
     cargo.args(packages.split(',').flat_map(|package| ["-p", package]));
     let built = cargo.current_dir(tree).stderr(Stdio::inherit()).output().unwrap();

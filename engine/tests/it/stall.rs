@@ -28,6 +28,7 @@ struct Image {
 
 impl Image {
     /// None where images cannot be mounted; says so.
+    #[expect(clippy::print_stdout, reason = "what is skipped is said")]
     fn new(kind: &str, bytes: u64) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
@@ -120,7 +121,7 @@ fn a_disk_that_is_full_for_a_while_ends_with_every_row_kept_or_counted() {
         let ballast = image.path().join("ballast");
         let mut file = File::create(&ballast).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while run.dropped_rows() == 0 {
             assert!(Instant::now() < deadline, "{mode:?}: memory is never full");
             log(1000);
@@ -139,7 +140,7 @@ fn a_disk_that_is_full_for_a_while_ends_with_every_row_kept_or_counted() {
         }
         log(1000);
         let stats = run.finish(State::Finished).unwrap();
-        assert_eq!(stats.rows + stats.dropped_rows, logged.get() as u64);
+        assert_eq!(stats.rows + stats.dropped_rows, logged.get().cast_unsigned());
         drop((run, lake));
         let lake = Lake::open(image.path().join("runs.lake")).unwrap();
         assert_each_once(&lake, stats.rows);
@@ -190,7 +191,7 @@ fn a_filesystem_that_is_frozen_for_a_while_loses_nothing_and_pwrite_mode_bounds_
         if mode == LogMode::Pwrite {
             assert!(longest < frozen * 3 / 4, "log() waited for {longest:?}");
         }
-        assert_eq!(stats.rows + stats.dropped_rows, logged as u64);
+        assert_eq!(stats.rows + stats.dropped_rows, logged.cast_unsigned());
         assert_each_once(&lake, stats.rows);
         drop((run, lake));
     }
@@ -207,8 +208,8 @@ fn a_filesystem_that_cannot_reserve_room_is_mapped_all_the_same() {
         run.log_named(step, &[("m", 0.5)]).unwrap();
     }
     assert!(lake.health().unwrap().logs_are_mapped);
-    assert_eq!(run.finish(State::Finished).unwrap().rows, logged as u64);
-    assert_each_once(&lake, logged as u64);
+    assert_eq!(run.finish(State::Finished).unwrap().rows, logged.cast_unsigned());
+    assert_each_once(&lake, logged.cast_unsigned());
 }
 
 #[test]
@@ -227,7 +228,7 @@ fn a_disk_that_fails_in_pwrite_mode_stops_no_training_and_keeps_what_was_synced(
     image.abort();
     log(1000..2000);
     assert!(lake.sync().is_err(), "what is not written is not durable");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut logged = 2000;
     while run.dropped_rows() == 0 {
         assert!(Instant::now() < deadline, "memory is never full");
@@ -235,7 +236,7 @@ fn a_disk_that_fails_in_pwrite_mode_stops_no_training_and_keeps_what_was_synced(
         logged += 1000;
     }
     let stats = run.finish(State::Finished).unwrap();
-    assert_eq!(stats.rows + stats.dropped_rows, logged as u64);
+    assert_eq!(stats.rows + stats.dropped_rows, logged.cast_unsigned());
     drop((run, lake));
     image.mount_again();
     let lake = Lake::open(image.path().join("runs.lake")).unwrap();
@@ -285,7 +286,7 @@ fn a_writer_that_is_stopped_and_taken_for_dead_moves_on_when_it_continues() {
         victim.signal(Signal::CONT);
         let noted: [i64; THREADS] = victim.noted();
         victim.wait_for_more_than(noted.map(|rows| rows + 50));
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while lake.snapshot().unwrap().find_run("r").unwrap().state != State::Running {
             assert!(Instant::now() < deadline, "round {round}: it does not say that it lives");
             thread::sleep(Duration::from_millis(5));
