@@ -135,8 +135,8 @@ class Lake(_native.Lake):
     def merge(self, sources: _Path | Iterable[_Path], *, final: bool = False) -> int:
         """Merges other lakes into this one: their runs, points and facts. Returns how many points came.
 
-        It can be repeated at any time, also while the sources go on: what is new comes, and nothing is doubled. What stands
-        in the log of a living writer comes once it is flushed there.
+        It can be repeated at any time, also while the sources go on: what is new comes, and nothing is doubled. What
+        stands in the log of a living writer comes once it is flushed there.
 
         Args:
             sources: the folder of a lake, or several.

@@ -44,8 +44,8 @@ def init(
 ) -> Run:
     """Starts a run, makes it the live one, and prints one line to stderr: which run, in which lake.
 
-    With `$RUNLAKE_LOG_DIR` rows are first kept in that folder, on a disk of this host or in its memory, while the lake is
-    elsewhere; other hosts see them once they are flushed.
+    With `$RUNLAKE_LOG_DIR` rows are first kept in that folder, on a disk of this host or in its memory, while the lake
+    is elsewhere; other hosts see them once they are flushed.
 
     A run that is live already is finished first. The run ends with `finish`, with its `with` block, or with the
     program: as finished, as failed (an exception or an exit code), as killed (Ctrl-C). A process that dies without a
