@@ -495,6 +495,10 @@ fn hold(id: String, folder: PathBuf, lookout: &Lookout) -> Result<Option<Orphan>
             }
         }
     };
+    // Nobody else adopts it now. Who looks whether the owner lives must not take us for him.
+    if !lock.share().map_err(|error| Error::io("lock", &logs, error))? {
+        return Ok(None);
+    }
     let files = owner::log_files(&folder, lookout.host())?;
     let bytes = files.iter().map(|(_, path)| disk::size(path).unwrap_or(0)).sum();
     Ok(Some(Orphan { id, folder, logs: Some(logs), files, bytes, _lock: Some(lock) }))

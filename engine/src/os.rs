@@ -206,6 +206,18 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Goes on to hold a lock that was held alone so that others can see that its owner is gone; nobody can take it alone
+    /// meanwhile. False where somebody did in between: the lock is let go for a moment, and is lost then.
+    pub(crate) fn share(&self) -> io::Result<bool> {
+        match rustix::fs::flock(self.file.as_fd(), FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // In a forked child the handler has closed the descriptor already; its number may be somebody else's by now.
@@ -285,7 +297,10 @@ mod tests {
         let held = Lock::try_take(open(), Hold::Exclusive).unwrap().expect("nobody holds it");
         assert!(Lock::try_take(open(), Hold::Exclusive).unwrap().is_none());
         assert!(Lock::try_take(open(), Hold::Shared).unwrap().is_none());
-        drop(held);
+        assert!(held.share().unwrap());
         assert!(Lock::try_take(open(), Hold::Shared).unwrap().is_some());
+        assert!(Lock::try_take(open(), Hold::Exclusive).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_take(open(), Hold::Exclusive).unwrap().is_some());
     }
 }
