@@ -98,7 +98,7 @@ prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a l
 	else
 		echo "valgrind is missing: this step is left out"
 	fi
-	echo "[4/8] crashes at every moment, every operation of a disk that fails, images of a power cut, mutants"
+	echo "[4/8] crashes at every moment, every operation of a disk that fails, images of a power cut; that the mutants fit"
 	RUNLAKE_CRASHES=20000 RUNLAKE_FAULTS=1000000 cargo test --workspace --lib -- --nocapture lake::crash lake::faults
 	RUNLAKE_IMAGES=100000 cargo test --workspace --test it -- --nocapture images mutants
 	echo "[5/8] kills"

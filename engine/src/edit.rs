@@ -1,11 +1,10 @@
 //! Changes what is said of a run without starting it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use serde_json::Value;
 
 use crate::{
     Error, Fact, FactKind, Lake, Result, RunInfo, deletion,
+    fact::Clock,
     log::{frame::Frame, writer::NotKept},
     names::RunName,
     os,
@@ -37,7 +36,7 @@ pub struct RunEdit {
     /// What stands for the run in log files.
     number: u32,
     /// The clock of the newest fact of the run.
-    clock: AtomicI64,
+    clock: Clock,
 }
 
 impl Lake {
@@ -53,7 +52,7 @@ impl Lake {
             launch: String::new(),
         };
         let number = self.core().names.runs.id(&name)?;
-        let (run_id, clock) = (name.run_id, AtomicI64::new(run.clock));
+        let (run_id, clock) = (name.run_id, Clock::after(run.clock));
         Ok(RunEdit { lake: self.clone(), run_id, number, clock })
     }
 }
@@ -98,12 +97,7 @@ impl RunEdit {
 
     fn say(&self, kind: &FactKind, key: &str, value: Option<Value>) -> Result<()> {
         let text = value.map(|value| value.to_string());
-        let now = os::now_us();
-        // ORDERING: Relaxed: the clock only has to grow, which the read-modify-write sees to.
-        let before = self
-            .clock
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-        let hlc = now.max(before.unwrap_or(now) + 1);
+        let hlc = self.clock.next(os::now_us());
         let (run, kind) = (self.number, kind.as_str());
         let frame = Frame::Fact { run, hlc, kind, key, value: text.as_deref() };
         // Unlike a row of a trainer, what somebody says by hand is never left out without an error.

@@ -1,6 +1,12 @@
 //! Facts: what is said about a run. Everything that can change is an append; the newest wins.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{
+    cmp::Ordering,
+    sync::{
+        Arc,
+        atomic::{self, AtomicI64},
+    },
+};
 
 /// One thing said about a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +43,27 @@ impl Fact {
     /// Orders facts by age, newest last: by clock, then writer, then position.
     pub fn cmp_age(&self, other: &Self) -> Ordering {
         (self.hlc, &self.writer, self.position).cmp(&(other.hlc, &other.writer, other.position))
+    }
+}
+
+/// Gives each fact of a run a clock of its own: of two, the later one is newer, also where the wall clock stands still or goes
+/// back.
+#[derive(Debug)]
+pub(crate) struct Clock(AtomicI64);
+
+impl Clock {
+    /// A clock behind the newest fact that is known of the run; 0 where none is.
+    pub(crate) fn after(last: i64) -> Self {
+        Self(AtomicI64::new(last))
+    }
+
+    /// The clock of the next fact, `now_us` or more.
+    pub(crate) fn next(&self, now_us: i64) -> i64 {
+        let further = |last: i64| Some(now_us.max(last.saturating_add(1)));
+        let relaxed = atomic::Ordering::Relaxed;
+        // ORDERING: Relaxed: the clock only has to grow, which the read-modify-write sees to.
+        let before = self.0.fetch_update(relaxed, relaxed, further).unwrap_or(now_us);
+        now_us.max(before.saturating_add(1))
     }
 }
 

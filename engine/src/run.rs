@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, FactKind, Lake, Result, State,
+    fact::Clock,
     log::{NO_LABELS, frame::Frame, run_key, writer::NotKept},
     names::{LabelsId, MetricId, RunName},
     os,
@@ -139,7 +140,7 @@ impl RunBuilder {
             next_step: AtomicI64::new(0),
             continues: known,
             looked_back: Once::new(),
-            clock: AtomicI64::new(0),
+            clock: Clock::after(0),
             is_open: AtomicBool::new(false),
             counters: std::array::from_fn(|_| CachePadded::default()),
             dropped_rows: AtomicU64::new(0),
@@ -184,7 +185,7 @@ struct Inner {
     /// Done once somebody has looked how far it got before.
     looked_back: Once,
     /// The clock of the last fact.
-    clock: AtomicI64,
+    clock: Clock,
     /// True while this process says that the run is running.
     is_open: AtomicBool,
     counters: [CachePadded<Counters>; STRIPES],
@@ -554,12 +555,7 @@ impl Run {
             return Err(Error::Invalid { what: "key", detail });
         }
         let text = value.map(|value| value.to_string());
-        let now = os::now_us();
-        let clock = &self.inner.clock;
-        // ORDERING: Relaxed: the clock only has to grow, which the read-modify-write sees to.
-        let before = clock
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-        let hlc = now.max(before.unwrap_or(now) + 1);
+        let hlc = self.inner.clock.next(os::now_us());
         let frame = Frame::Fact {
             run: self.inner.number,
             hlc,
