@@ -8,6 +8,7 @@ use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    os::unix::fs::FileExt as _,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
@@ -26,7 +27,7 @@ use crate::{
     },
     flush::{self, AtOnce, Flushed, Tables},
     log::{
-        Mode, NO_LABELS,
+        self, HEADER_BYTES, Mode, NO_LABELS, TAIL_STRIDE,
         frame::Frame,
         owner::Lookout,
         writer::{Settings, Writer},
@@ -583,6 +584,23 @@ fn rows_that_are_logged_synced_and_flushed_survive() {
     trainer.log(1);
     trainer.close();
     trial.crash(100);
+}
+
+#[test]
+fn rows_that_a_power_cut_has_left_are_found_also_where_it_took_their_tail_words() {
+    let trial = Trial::new();
+    let mut trainer = trial.trainer("a");
+    trainer.log(5);
+    let (_folder, root) = restart(&trial.disk.moments().last().unwrap().killed());
+    let writer = root.join("log").join(trainer.writer.id.to_string());
+    let file = disk::open_for_mapping(&writer.join(log::file_name(1))).unwrap();
+    file.write_all_at(&[0; 4 * TAIL_STRIDE], HEADER_BYTES as u64).unwrap();
+    // Only its words were not written: all of the rows stand there.
+    trainer.owe_all();
+    let promise = trial.promises.lock().unwrap().last().unwrap().1.clone();
+    let mut host = Host::this();
+    (host.boot_id, host.booted_us) = ("after the power cut".to_owned(), i64::MAX);
+    survive(&root, &promise, &host, true);
 }
 
 #[test]
