@@ -147,9 +147,9 @@ pub(crate) fn create_whole(
     fill: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<File> {
     let file = create_for_mapping(staged)?;
-    let made = fill(&file).and_then(|()| fs::rename(staged, path));
+    let made = fill(&file).and_then(|()| rename(staged, path));
     if let Err(error) = made {
-        let _the_first_error_counts = fs::remove_file(staged);
+        let _the_first_error_counts = remove_if_there(staged);
         return Err(error);
     }
     Ok(file)
@@ -168,6 +168,11 @@ pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes `bytes` where the last ones ended. Says what the system said.
 pub(crate) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     ask(Op::Write, &[path], || file.write_all(bytes))
+}
+
+/// Writes at a place of the file, at least one byte; says how many. Says what the system said.
+pub(crate) fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    ask(Op::Write, &[path], || os::write_at(file, bytes, offset))
 }
 
 /// Writes `bytes` over the beginning of a file that is there. Other hosts see them soon after; not durable.

@@ -145,6 +145,8 @@ pub(crate) struct Fault {
 pub(crate) enum Failing {
     /// It is full: what needs room fails, and it still reads, syncs and removes.
     Full,
+    /// The same, because its user may have no more.
+    Quota,
     /// Any operation fails.
     Broken,
     /// Files cannot be synced.
@@ -156,7 +158,7 @@ pub(crate) enum Failing {
 impl Failing {
     fn concerns(self, op: Op) -> bool {
         match self {
-            Self::Full => matches!(
+            Self::Full | Self::Quota => matches!(
                 op,
                 Op::Create | Op::CreateDir | Op::Write | Op::Reserve | Op::Link | Op::Rename
             ),
@@ -168,7 +170,8 @@ impl Failing {
 
     fn error(self) -> io::Error {
         match self {
-            Self::Full => io::Error::from(io::ErrorKind::StorageFull),
+            Self::Full => io::Error::from(Errno::NOSPC),
+            Self::Quota => io::Error::from(Errno::DQUOT),
             _ => io::Error::from(Errno::IO),
         }
     }

@@ -5,14 +5,24 @@
 
 use super::{LakeOptions, crash};
 use crate::{
-    Filter, Lake, Result, State,
+    Filter, Lake, LogMode, Result, State,
     disk::model::{Disk, Failing, Fault},
+    log,
 };
 
 const ROUNDS: i64 = 4;
 /// Points of a frame, of which twelve fill the first log file.
 const MANY: usize = 2048;
 const FRAMES: usize = 5;
+/// Memory for all rows that the disk does not take.
+const AMPLE: u64 = 1 << 20;
+
+/// How a lake is held that is tried.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    mode: LogMode,
+    spill_bytes: u64,
+}
 
 /// What came of a run whose disk failed.
 struct Outcome {
@@ -25,12 +35,13 @@ struct Outcome {
 }
 
 /// Logs, syncs, flushes and merges on a disk that fails, and looks at what is left once it is well again.
-fn train(fault: Fault) -> Outcome {
+fn train(setting: Setting, fault: Fault) -> Outcome {
     let folder = crash::folder();
     let disk = Disk::watch_to_fail(folder.path());
     let root = folder.path().join("runs.lake");
     // The background has nothing to do but what has failed elsewhere.
-    let mut options = LakeOptions { create: true, spill_bytes: 1 << 20, ..LakeOptions::default() };
+    let mut options = LakeOptions { create: true, ..LakeOptions::default() };
+    (options.log_mode, options.spill_bytes) = (setting.mode, setting.spill_bytes);
     options.sync_every_ms = 3_600_000;
     let lake = options.open(&root).unwrap();
     let run = lake.run("p").id("r").start().unwrap();
@@ -89,15 +100,16 @@ fn train(fault: Fault) -> Outcome {
     Outcome { asked, reported, kept, dropped: stats.dropped_rows }
 }
 
-/// Lets each of the operations fail in turn, or as many of them as are asked for, and so many that follow.
-fn try_faults(failing: Failing, times: u64) {
-    let well = train(Fault { failing, after: u64::MAX, times });
+/// Lets each of the operations fail in turn, or as many of them as are asked for, and so many that follow. How many rows
+/// were dropped.
+fn try_faults(setting: Setting, failing: Failing, times: u64) -> u64 {
+    let well = train(setting, Fault { failing, after: u64::MAX, times });
     assert_eq!((well.reported, well.dropped), (0, 0), "a disk that is well");
     let most = std::env::var("RUNLAKE_FAULTS").map_or(12, |said| said.parse().unwrap());
     let every = well.asked.div_ceil(most).max(1);
     let (mut tried, mut reported, mut kept, mut dropped) = (0, 0, 0, 0);
     for after in (0..well.asked).step_by(usize::try_from(every).unwrap()) {
-        let outcome = train(Fault { failing, after, times });
+        let outcome = train(setting, Fault { failing, after, times });
         tried += 1;
         reported += u64::from(outcome.reported > 0);
         kept += outcome.kept;
@@ -105,28 +117,52 @@ fn try_faults(failing: Failing, times: u64) {
     }
     assert!(reported > 0, "whatever fails, nobody hears of it");
     println!(
-        "{failing:?}, {times} at once, from {tried} of {} operations on: {reported} were reported, the others cost \
-         nothing; {kept} rows kept, {dropped} dropped and counted, 0 lost, 0 twice",
+        "{setting:?}, {failing:?}, {times} at once, from {tried} of {} operations on: {reported} were reported, the others \
+         cost nothing; {kept} rows kept, {dropped} dropped and counted, 0 lost, 0 twice",
         well.asked
     );
+    dropped
+}
+
+/// The same in both modes, with memory for all rows.
+fn try_with_ample_memory(failing: Failing, times: u64) {
+    for mode in [LogMode::Mapped, LogMode::Pwrite] {
+        let dropped = try_faults(Setting { mode, spill_bytes: AMPLE }, failing, times);
+        assert_eq!(dropped, 0, "there is room in memory");
+    }
 }
 
 #[test]
 fn a_disk_that_is_full_for_a_moment_costs_no_row() {
-    try_faults(Failing::Full, 1);
+    try_with_ample_memory(Failing::Full, 1);
 }
 
 #[test]
-fn a_disk_that_is_full_for_a_while_costs_only_rows_that_are_counted() {
-    try_faults(Failing::Full, 1_000_000);
+fn a_disk_that_is_full_for_a_while_costs_no_row_that_has_room_in_memory() {
+    try_with_ample_memory(Failing::Full, 1_000_000);
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_a_disk_that_is_full() {
+    try_with_ample_memory(Failing::Quota, 1_000_000);
+}
+
+#[test]
+fn a_full_disk_costs_only_rows_that_are_counted_where_memory_has_room_for_few() {
+    for mode in [LogMode::Mapped, LogMode::Pwrite] {
+        let scarce = Setting { mode, spill_bytes: log::file_bytes(1) as u64 };
+        for failing in [Failing::Full, Failing::Quota] {
+            assert!(try_faults(scarce, failing, 1_000_000) > 0, "all rows had room");
+        }
+    }
 }
 
 #[test]
 fn a_disk_that_fails_once_costs_no_row() {
-    try_faults(Failing::Broken, 1);
+    try_with_ample_memory(Failing::Broken, 1);
 }
 
 #[test]
-fn a_disk_that_fails_for_a_while_costs_only_rows_that_are_counted() {
-    try_faults(Failing::Broken, 50);
+fn a_disk_that_fails_for_a_while_costs_no_row_that_has_room_in_memory() {
+    try_with_ample_memory(Failing::Broken, 50);
 }

@@ -16,7 +16,7 @@ use super::{
     header::HEARTBEAT_OFFSET,
     memory::Memory,
 };
-use crate::{disk, os};
+use crate::disk;
 
 /// How far a log file has come on its way to disk.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Stream {
             }
             let file = self.file.as_ref().expect("its header stands");
             while let Some(rest) = self.taken.get(self.written..).filter(|rest| !rest.is_empty()) {
-                let more = os::write_at(file, rest, self.end)?;
+                let more = disk::write_at(file, path, rest, self.end)?;
                 self.written += more;
                 self.end += more as u64;
             }
@@ -141,17 +141,17 @@ impl Stream {
         if self.head == head {
             return Ok(());
         }
-        let put = |file: &File, from: usize| -> io::Result<()> {
+        let put = |file: &File, name: &Path, from: usize| -> io::Result<()> {
             let mut at = from;
             while at < head.len() {
-                at += os::write_at(file, &head[at..], at as u64)?;
+                at += disk::write_at(file, name, &head[at..], at as u64)?;
             }
             Ok(())
         };
         if let Some(file) = &self.file {
-            put(file, HEARTBEAT_OFFSET)?;
+            put(file, path, HEARTBEAT_OFFSET)?;
         } else {
-            let made = disk::create_whole(staged, path, |file| put(file, 0))?;
+            let made = disk::create_whole(staged, path, |file| put(file, staged, 0))?;
             self.file = Some(Arc::new(made));
         }
         self.head = head;
