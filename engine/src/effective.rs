@@ -160,9 +160,10 @@ impl Span {
         tail: &[Arc<Points>],
         filter: &Filter,
     ) -> Result<Vec<Self>> {
+        let chosen = filter.chosen();
         let mut spans = Vec::new();
         for segment in segments.iter().filter(|segment| filter.may_want(segment)) {
-            for row in segment::read_index(segment)?.iter().filter(|row| filter.wants(&row.key)) {
+            for row in segment::read_index(segment)?.iter().filter(|row| chosen.wants(&row.key)) {
                 let (first, last) = (row.summary.first.0, row.summary.last.0);
                 spans.push(Self { key: row.key.clone(), first, last });
             }
@@ -180,7 +181,8 @@ impl Span {
             *first = step.min(*first);
             *last = step.max(*last);
         }
-        let spans = points.keys.iter().zip(spans).filter(|(key, _)| filter.wants(key));
+        let chosen = filter.chosen();
+        let spans = points.keys.iter().zip(spans).filter(|(key, _)| chosen.wants(key));
         spans
             .filter_map(|(key, span)| {
                 span.map(|(first, last)| Self { key: key.clone(), first, last })

@@ -1,5 +1,7 @@
 //! Which series a reader wants.
 
+use rustc_hash::FxHashSet;
+
 use crate::SeriesKey;
 
 /// Which series a reader wants. `None` wants all.
@@ -16,11 +18,34 @@ pub struct Filter {
 impl Filter {
     /// True where `series` is wanted.
     pub fn wants(&self, series: &SeriesKey) -> bool {
-        let within = |names: &Option<Vec<String>>, name: &str| {
-            names.as_ref().is_none_or(|names| names.iter().any(|one| one == name))
+        self.chosen().wants(series)
+    }
+
+    /// The same, made to be asked about many series.
+    pub(crate) fn chosen(&self) -> Chosen<'_> {
+        fn set(names: &Option<Vec<String>>) -> Option<FxHashSet<&str>> {
+            Some(names.as_ref()?.iter().map(String::as_str).collect())
+        }
+        Chosen { projects: set(&self.projects), runs: set(&self.runs), metrics: set(&self.metrics) }
+    }
+}
+
+/// A [`Filter`] that takes as long for a thousand names as for one.
+#[derive(Debug)]
+pub(crate) struct Chosen<'a> {
+    projects: Option<FxHashSet<&'a str>>,
+    runs: Option<FxHashSet<&'a str>>,
+    metrics: Option<FxHashSet<&'a str>>,
+}
+
+impl Chosen<'_> {
+    /// True where `series` is wanted.
+    pub(crate) fn wants(&self, series: &SeriesKey) -> bool {
+        let within = |names: &Option<FxHashSet<&str>>, name: &str| {
+            names.as_ref().is_none_or(|names| names.contains(name))
         };
-        within(&self.projects, &series.project)
+        within(&self.metrics, &series.metric)
             && within(&self.runs, &series.run_id)
-            && within(&self.metrics, &series.metric)
+            && within(&self.projects, &series.project)
     }
 }

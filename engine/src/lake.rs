@@ -788,10 +788,11 @@ impl Core {
             runs: Some(vec![run_id.to_owned()]),
             metrics: None,
         };
+        let chosen = filter.chosen();
         if let Ok(table) = self.process().tables.points.load() {
             for meta in table.segments.iter().filter(|meta| filter.may_want(meta)) {
                 let rows = segment::read_index(meta).unwrap_or_default();
-                let mine = rows.iter().filter(|row| filter.wants(&row.key));
+                let mine = rows.iter().filter(|row| chosen.wants(&row.key));
                 last = last.max(mine.map(|row| row.summary.last.0).max());
             }
         }

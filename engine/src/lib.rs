@@ -78,7 +78,7 @@ pub use run::{Run, RunBuilder, RunStats};
 #[cfg(not(proof))]
 pub use runs::{RunInfo, State};
 #[cfg(not(proof))]
-pub use segment::{MetricSize, SegmentMeta};
+pub use segment::{MetricSize, SegmentIndex, SegmentMeta, SeriesRows};
 #[cfg(not(proof))]
 pub use series::SeriesInfo;
 #[cfg(not(proof))]

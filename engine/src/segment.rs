@@ -1,6 +1,6 @@
 //! Segments: immutable, sorted Parquet files. The format is drawn in `docs/format/segment.md`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 mod column;
 mod copy;
@@ -19,11 +19,12 @@ mod verify;
 mod writer;
 
 use file::Footer;
-use index::CachedIndex;
+use index::Kept;
 use rollup::RollupFile;
 
 pub(crate) use copy::copy;
 pub(crate) use index::{IndexRow, Summary};
+pub use index::{SegmentIndex, SeriesRows};
 #[cfg(test)]
 pub(crate) use reader::read_points;
 pub(crate) use reader::{
@@ -80,7 +81,7 @@ pub struct SegmentMeta {
     /// Its long series at coarser steps, where it has any.
     rollup: Option<RollupFile>,
     /// The index, once it was read.
-    cached: CachedIndex,
+    cached: Kept<Arc<[IndexRow]>>,
 }
 
 #[cfg(test)]
@@ -262,11 +263,13 @@ pub(crate) mod tests {
             prop_assert_eq!(&rows_of(&read_points(&segment, &filter).unwrap()), &expected);
             prop_assert_eq!(&rows_of(&read_points(&foreign(&segment), &filter).unwrap()), &expected);
             prop_assert!(expected.is_empty() || filter.may_want(&segment));
-            let ranges = segment.row_ranges(&filter).unwrap().unwrap();
-            prop_assert_eq!(ranges.iter().map(|r| r.end - r.start).sum::<u64>(), expected.len() as u64);
+            let index = segment.read_index().unwrap().unwrap();
+            let wanted = index.series().filter(|series| filter.wants(series.key));
+            prop_assert_eq!(wanted.map(|series| series.rows.end - series.rows.start).sum::<u64>(), expected.len() as u64);
 
             // The same from the tail, in the order of logging.
-            let tail = batches(&points, &filter).unwrap();
+            let wants = points.keys.iter().map(|key| filter.wants(key)).collect::<Vec<_>>();
+            let tail = batches(&points, &wants).unwrap();
             prop_assert!(tail.iter().all(|batch| batch.schema() == points_schema()));
             let mut logged = rows_of(&points);
             logged.retain(|row| filter.wants(&row.0));
@@ -397,7 +400,7 @@ pub(crate) mod tests {
         let other =
             segment_of(table.path(), &long(|row| if row == 777 { 9.0 } else { wave(row) }), 1);
         let says = |segment: SegmentMeta, what: &str| {
-            let wrong = SegmentMeta { cached: CachedIndex::default(), ..segment };
+            let wrong = SegmentMeta { cached: Kept::default(), ..segment };
             let found = verify(&wrong);
             assert!(found.iter().any(|line| line.contains(what)), "{what}: {found:?}");
         };
@@ -472,7 +475,7 @@ pub(crate) mod tests {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << (at % 8);
                 crate::disk::replace(path, &bytes).unwrap();
-                let segment = SegmentMeta { cached: CachedIndex::default(), ..segment.clone() };
+                let segment = SegmentMeta { cached: Kept::default(), ..segment.clone() };
                 match read_points(&segment, &Filter::default()) {
                     Ok(read) => {
                         assert_eq!(rows_of(&read), expected, "byte {at} of {}", path.display());

@@ -62,11 +62,12 @@ impl SeriesInfo {
         hidden: &Hidden,
         filter: &Filter,
     ) -> Result<Vec<Self>> {
+        let chosen = filter.chosen();
         let mut fold = Fold::default();
         for segment in segments.iter().filter(|segment| filter.may_want(segment)) {
             let index = segment::read_index(segment)?;
             let mut cut: FxHashSet<&SeriesKey> = FxHashSet::default();
-            for IndexRow { key, summary, .. } in index.iter().filter(|row| filter.wants(&row.key)) {
+            for IndexRow { key, summary, .. } in index.iter().filter(|row| chosen.wants(&row.key)) {
                 match hidden.first_hidden_step(key) {
                     Some(from) if from <= summary.first.0 => {}
                     Some(from) if from <= summary.last.0 => {
@@ -136,12 +137,13 @@ impl Fold {
     }
 
     fn add_points(&mut self, points: &Points, hidden: &Hidden, filter: &Filter) {
+        let chosen = filter.chosen();
         // Steps below this count; no step of a series that is not wanted does.
         let below: Vec<Option<i64>> = points
             .keys
             .iter()
             .map(|key| match hidden.first_hidden_step(key) {
-                _ if !filter.wants(key) => Some(i64::MIN),
+                _ if !chosen.wants(key) => Some(i64::MIN),
                 from => from,
             })
             .collect();

@@ -215,7 +215,9 @@ impl Snapshot {
     ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
         let wanted: Vec<_> =
             self.segments().iter().filter(|meta| filter.may_want(meta)).cloned().collect();
-        let tail = self.tail_batches(filter)?;
+        let chosen = filter.chosen();
+        let tail =
+            self.tail_batches(|points| points.keys.iter().map(|key| chosen.wants(key)).collect())?;
         let filter = filter.clone();
         let segments = wanted.into_iter().flat_map(move |meta| {
             let scan = segment::scan(&meta, &filter, &segment::ALL_COLUMNS);
@@ -228,13 +230,13 @@ impl Snapshot {
         Ok(Box::new(segments.chain(tail.into_iter().map(Ok))))
     }
 
-    /// The part of the live tail that `filter` wants, as batches of [`Snapshot::points_schema`].
-    pub fn tail_batches(&self, filter: &Filter) -> Result<Vec<RecordBatch>> {
+    /// The part of the live tail that `wants` says is wanted, of each series of some points, as batches of
+    /// [`Snapshot::points_schema`].
+    pub fn tail_batches(&self, wants: impl Fn(&Points) -> Vec<bool>) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         for points in self.tail() {
-            batches.extend(segment::batches(points, filter).map_err(|error| Error::Invalid {
-                what: "the live tail",
-                detail: error.to_string(),
+            batches.extend(segment::batches(points, &wants(points)).map_err(|error| {
+                Error::Invalid { what: "the live tail", detail: error.to_string() }
             })?);
         }
         Ok(batches)

@@ -96,7 +96,10 @@ impl Process {
 
     /// Checks, once a process, the ends of files that are about to be read: pages check themselves, but what says where
     /// they are and what they mean does not.
-    pub(crate) fn check(&self, segments: &[Arc<SegmentMeta>]) -> runlake_engine::Result<()> {
+    pub(crate) fn check<'a>(
+        &self,
+        segments: impl Iterator<Item = &'a Arc<SegmentMeta>>,
+    ) -> runlake_engine::Result<()> {
         for segment in segments {
             let sound = || self.sound.lock().unwrap_or_else(PoisonError::into_inner);
             if sound().contains(&segment.path) {

@@ -3,13 +3,14 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    ops::Range,
     sync::Arc,
 };
 
 use arrow::{
     array::{
         Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, RecordBatch, StringViewArray,
-        TimestampMicrosecondArray,
+        TimestampMicrosecondArray, new_null_array,
     },
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
@@ -17,11 +18,12 @@ use datafusion::{
     catalog::Session,
     common::{DFSchema, pruning::PruningStatistics},
     logical_expr::{BinaryExpr, Expr, Operator, expr::InList, utils::conjunction},
-    physical_optimizer::pruning::PruningPredicateBuilder,
+    physical_expr::PhysicalExpr,
+    physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder},
     prelude::Column,
     scalar::ScalarValue,
 };
-use runlake_engine::{Filter, SegmentMeta};
+use runlake_engine::{Filter, SegmentIndex, SegmentMeta, SeriesKey, SeriesRows};
 
 /// The ids that the conjunction of `filters` can be true for.
 pub(crate) fn filter(filters: &[Expr]) -> Filter {
@@ -87,97 +89,230 @@ fn names_in(literals: &[Expr]) -> Option<BTreeSet<String>> {
     Some(names)
 }
 
-/// Those of `segments` that may hold a point for which all `filters` are true.
-pub(crate) fn segments(
-    segments: &[Arc<SegmentMeta>],
-    wanted: &Filter,
-    filters: &[Expr],
-    schema: &SchemaRef,
-    state: &dyn Session,
-) -> Vec<Arc<SegmentMeta>> {
-    let mut kept: Vec<_> =
-        segments.iter().filter(|segment| wanted.may_want(segment)).cloned().collect();
-    for column in ["run_id", "metric"] {
-        // `metric like 'train/%'`: asked of the names that segments list.
-        let asked = |filter: &&Expr| {
+/// What a scan of points need not leave out: a segment, and its rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Selected {
+    pub(crate) segment: Arc<SegmentMeta>,
+    /// Those of its rows that may matter; none where all may.
+    pub(crate) rows: Option<Rows>,
+}
+
+/// Rows of a segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows {
+    /// Those that may matter, ascending and apart.
+    pub(crate) ranges: Vec<Range<u64>>,
+    /// How many these are.
+    pub(crate) count: u64,
+    /// Rows of the segment.
+    pub(crate) of: u64,
+    /// For each column of ids, what it holds in all these rows, where that is one value.
+    pub(crate) same: [Option<Option<Arc<str>>>; 5],
+}
+
+impl Rows {
+    /// All of them.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.count == self.of
+    }
+
+    fn of(index: &SegmentIndex, wanted: Vec<SeriesRows<'_>>) -> Self {
+        let of = index.series().last().map_or(0, |series| series.rows.end);
+        let mut rows = Self { ranges: Vec::new(), count: 0, of, same: Default::default() };
+        for series in wanted {
+            let ids = ids(series.key);
+            if rows.count == 0 {
+                rows.same = ids.map(|id| Some(id.cloned()));
+            }
+            for (same, id) in rows.same.iter_mut().zip(ids) {
+                if same.as_ref().is_some_and(|same| same.as_ref() != id) {
+                    *same = None;
+                }
+            }
+            rows.count += series.rows.end - series.rows.start;
+            match rows.ranges.last_mut() {
+                Some(last) if last.end == series.rows.start => last.end = series.rows.end,
+                _ => rows.ranges.push(series.rows),
+            }
+        }
+        rows
+    }
+}
+
+/// The columns of ids in the order in which points are sorted.
+pub(crate) const IDS: [&str; 5] = ["project", "run_id", "metric", "labels", "launch"];
+
+fn ids(key: &SeriesKey) -> [Option<&Arc<str>>; 5] {
+    [
+        Some(&key.project),
+        Some(&key.run_id),
+        Some(&key.metric),
+        key.labels.as_ref(),
+        Some(&key.launch),
+    ]
+}
+
+/// The conditions of a scan of points, made to be asked what can matter.
+pub(crate) struct Conditions {
+    pub(crate) filter: Filter,
+    /// Those on ids alone.
+    of_ids: Vec<Arc<dyn PhysicalExpr>>,
+    /// Those that the file-level lists of names can answer: a column, and a condition on nothing else.
+    of_names: Vec<(&'static str, Arc<dyn PhysicalExpr>)>,
+    /// Those that bounds can answer.
+    of_bounds: Option<PruningPredicate>,
+}
+
+impl Conditions {
+    /// The conditions `filters` on a table with `schema`. One that cannot be asked leaves out nothing.
+    pub(crate) fn new(filters: &[Expr], schema: &SchemaRef, state: &dyn Session) -> Self {
+        let ids = DFSchema::try_from(ids_schema());
+        let on_ids = filters.iter().filter_map(|filter| {
             let columns = filter.column_refs();
-            columns.len() == 1
-                && columns.iter().all(|found| found.name == column)
-                && !filter.is_volatile()
+            let asked = !columns.is_empty()
+                && columns.iter().all(|column| IDS.contains(&&*column.name))
+                && !filter.is_volatile();
+            let physical = state.create_physical_expr(filter.clone(), ids.as_ref().ok()?);
+            let only = columns.iter().next().filter(|_| columns.len() == 1);
+            let only = only.and_then(|only| IDS.into_iter().find(|name| *name == only.name));
+            asked.then_some((only, physical.ok()?))
+        });
+        let on_ids: Vec<_> = on_ids.collect();
+        let bounded = |filter: &&Expr| {
+            let columns = filter.column_refs();
+            columns.len() > 1
+                || columns.iter().any(|column| matches!(&*column.name, "step" | "time"))
         };
-        let asked: Vec<_> = filters.iter().filter(asked).collect();
-        if asked.iter().any(|filter| names_of(filter, column).is_none()) {
-            by_names(&mut kept, column, &asked, state);
+        let bounded = conjunction(filters.iter().filter(bounded).cloned());
+        let of_bounds = bounded.and_then(|filter| {
+            let table = DFSchema::try_from(Arc::clone(schema)).ok()?;
+            let filter = state.create_physical_expr(filter, &table).ok()?;
+            let predicate = PruningPredicateBuilder::new()
+                .with_file_schema(Arc::clone(schema))
+                .with_max_in_list_size(1024);
+            predicate.try_build(filter).ok()
+        });
+        Self {
+            filter: filter(filters),
+            of_names: on_ids
+                .iter()
+                .filter_map(|(only, filter)| {
+                    let only = only.filter(|only| matches!(*only, "run_id" | "metric"))?;
+                    Some((only, Arc::clone(filter)))
+                })
+                .collect(),
+            of_ids: on_ids.into_iter().map(|(_, filter)| filter).collect(),
+            of_bounds,
         }
     }
-    let bounded = |filter: &&Expr| {
-        let columns = filter.column_refs();
-        columns.len() > 1 || columns.iter().any(|column| matches!(&*column.name, "step" | "time"))
-    };
-    let bounded: Vec<_> = filters.iter().filter(bounded).cloned().collect();
-    if let Some(filter) = conjunction(bounded) {
-        by_bounds(&mut kept, filter, schema, state);
+
+    /// What of `segments` may hold a point for which all conditions are true.
+    pub(crate) fn select(
+        &self,
+        segments: &[Arc<SegmentMeta>],
+    ) -> runlake_engine::Result<Vec<Selected>> {
+        let mut kept: Vec<_> =
+            segments.iter().filter(|segment| self.filter.may_want(segment)).cloned().collect();
+        for (column, filter) in &self.of_names {
+            by_names(&mut kept, column, filter);
+        }
+        let keep = self.within_bounds(&Bounds(&kept));
+        retain(&mut kept, keep);
+        let mut selected = Vec::with_capacity(kept.len());
+        for segment in kept {
+            let asks = !self.of_ids.is_empty() || self.of_bounds.is_some();
+            let index = if asks { segment.read_index()? } else { None };
+            let rows = index.map(|index| Rows::of(&index, self.series(index.series().collect())));
+            if rows.as_ref().is_none_or(|rows| rows.count > 0) {
+                selected.push(Selected { segment, rows });
+            }
+        }
+        Ok(selected)
     }
-    kept
+
+    /// Those of `series` that may have a point for which all conditions are true.
+    fn series<'a>(&self, mut series: Vec<SeriesRows<'a>>) -> Vec<SeriesRows<'a>> {
+        let wanted = self.wants(series.iter().map(|series| series.key));
+        retain(&mut series, Some(wanted));
+        let keep = self.within_bounds(&SeriesBounds(&series));
+        retain(&mut series, keep);
+        series
+    }
+
+    /// For each of `keys`, whether the conditions on ids can be true.
+    pub(crate) fn wants<'a>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'a SeriesKey> + Clone,
+    ) -> Vec<bool> {
+        let mut wanted = vec![true; keys.len()];
+        if self.of_ids.is_empty() {
+            return wanted;
+        }
+        let columns = std::array::from_fn::<_, 5, _>(|at| {
+            let texts = keys.clone().map(|key| ids(key)[at].map(|id| &**id));
+            Arc::new(texts.collect::<StringViewArray>()) as ArrayRef
+        });
+        let Ok(batch) = RecordBatch::try_new(ids_schema(), columns.to_vec()) else {
+            return wanted;
+        };
+        for filter in &self.of_ids {
+            let Some(answers) = answers(filter, &batch) else { continue };
+            for (at, wanted) in wanted.iter_mut().enumerate() {
+                *wanted &= answers.is_valid(at) && answers.value(at);
+            }
+        }
+        wanted
+    }
+
+    fn within_bounds(&self, bounds: &impl PruningStatistics) -> Option<Vec<bool>> {
+        // Bounds that cannot be asked leave out nothing.
+        self.of_bounds.as_ref()?.prune(bounds).ok()
+    }
 }
 
-/// Leaves out segments that list their names of `column` where all `filters` are true for none of them. A filter that
-/// cannot be asked leaves out nothing.
-fn by_names(
-    segments: &mut Vec<Arc<SegmentMeta>>,
-    column: &str,
-    filters: &[&Expr],
-    state: &dyn Session,
-) {
-    let listed = |segment: &SegmentMeta| match column {
-        "metric" => segment.metrics.clone(),
-        _ => segment.runs.clone(),
-    };
-    let lists: Vec<_> = segments.iter().map(|segment| listed(segment)).collect();
-    let mut names: BTreeSet<&str> = lists.iter().flatten().flatten().map(String::as_str).collect();
-    for filter in filters {
-        let array = StringViewArray::from_iter_values(&names);
-        let Some(answers) = ask(column, filter, Arc::new(array), state) else { continue };
-        let mut at = 0..;
-        names.retain(|_| at.next().is_some_and(|at| answers.is_valid(at) && answers.value(at)));
-    }
-    let mut lists = lists.iter();
-    segments.retain(|_| match lists.next() {
-        Some(Some(list)) => list.iter().any(|name| names.contains(name.as_str())),
-        _ => true,
-    });
+/// Ids as text, which is what conditions are asked of.
+fn ids_schema() -> SchemaRef {
+    let fields: Vec<_> =
+        IDS.iter().map(|name| Field::new(*name, DataType::Utf8View, true)).collect();
+    Arc::new(Schema::new(fields))
 }
 
-/// What `filter` says to each of `names`.
-fn ask(column: &str, filter: &Expr, names: ArrayRef, state: &dyn Session) -> Option<BooleanArray> {
-    let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8View, true)]));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![names]).ok()?;
-    let schema = DFSchema::try_from(schema).ok()?;
-    let physical = state.create_physical_expr(filter.clone(), &schema).ok()?;
-    let answers = physical.evaluate(&batch).ok()?.into_array(batch.num_rows()).ok()?;
+fn retain<T>(items: &mut Vec<T>, keep: Option<Vec<bool>>) {
+    let Some(keep) = keep else { return };
+    let mut keep = keep.into_iter();
+    items.retain(|_| keep.next().unwrap_or(true));
+}
+
+/// What `filter` says to each row of `batch`.
+fn answers(filter: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Option<BooleanArray> {
+    let answers = filter.evaluate(batch).ok()?.into_array(batch.num_rows()).ok()?;
     answers.as_boolean_opt().cloned()
 }
 
-/// Leaves out segments whose bounds make `filter` impossible.
-fn by_bounds(
-    segments: &mut Vec<Arc<SegmentMeta>>,
-    filter: Expr,
-    schema: &SchemaRef,
-    state: &dyn Session,
-) {
-    let keep = DFSchema::try_from(Arc::clone(schema))
-        .and_then(|schema| state.create_physical_expr(filter, &schema))
-        .and_then(|filter| {
-            PruningPredicateBuilder::new()
-                .with_file_schema(Arc::clone(schema))
-                .with_max_in_list_size(1024)
-                .try_build(filter)
-        })
-        .and_then(|predicate| predicate.prune(&Bounds(segments)));
-    // A filter that bounds cannot answer leaves out nothing.
-    let Ok(keep) = keep else { return };
-    let mut keep = keep.into_iter();
-    segments.retain(|_| keep.next().unwrap_or(true));
+/// Leaves out segments that list their names of `column` where `filter`, which asks of nothing else, is true for none of
+/// them: `metric like 'train/%'`. So the index of such a segment need not be read.
+fn by_names(segments: &mut Vec<Arc<SegmentMeta>>, column: &str, filter: &Arc<dyn PhysicalExpr>) {
+    let listed = |segment: &Arc<SegmentMeta>| match column {
+        "metric" => segment.metrics.clone(),
+        _ => segment.runs.clone(),
+    };
+    let lists: Vec<_> = segments.iter().map(listed).collect();
+    let mut names: BTreeSet<&str> = lists.iter().flatten().flatten().map(String::as_str).collect();
+    let array: ArrayRef = Arc::new(StringViewArray::from_iter_values(&names));
+    let columns = IDS.map(|name| match name {
+        name if name == column => Arc::clone(&array),
+        _ => new_null_array(&DataType::Utf8View, array.len()),
+    });
+    let batch = RecordBatch::try_new(ids_schema(), columns.to_vec());
+    let Some(answers) = batch.ok().and_then(|batch| answers(filter, &batch)) else { return };
+    let mut at = 0..;
+    names.retain(|_| at.next().is_some_and(|at| answers.is_valid(at) && answers.value(at)));
+    let keep = lists.iter().map(|list| {
+        let some = |list: &Vec<String>| list.iter().any(|name| names.contains(name.as_str()));
+        list.as_ref().is_none_or(some)
+    });
+    let keep = keep.collect();
+    retain(segments, Some(keep));
 }
 
 /// The bounds of segments as DataFusion asks for them.
@@ -217,6 +352,48 @@ impl Bounds<'_> {
             ),
             _ => return None,
         })
+    }
+}
+
+/// The series of a segment as DataFusion asks for bounds. Their ids are known, and their steps.
+struct SeriesBounds<'a>(&'a [SeriesRows<'a>]);
+
+impl SeriesBounds<'_> {
+    fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
+        let series = self.0.iter();
+        if column.name == "step" {
+            let steps = series.map(|series| *end.of(&(series.first_step, series.last_step)));
+            return Some(Arc::new(Int64Array::from_iter_values(steps)));
+        }
+        let at = IDS.iter().position(|name| *name == column.name)?;
+        let texts = series.map(|series| ids(series.key)[at].map(|id| &**id));
+        Some(Arc::new(texts.collect::<StringViewArray>()))
+    }
+}
+
+impl PruningStatistics for SeriesBounds<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, End::Least)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, End::Greatest)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.0.len()
+    }
+
+    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        None
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
     }
 }
 

@@ -43,10 +43,11 @@ pub(crate) fn segment(input: &[u8], folder: &Path) {
     }
     let Some(one) = index.last().map(|row| row.key.clone()) else { return };
     let filter = Filter { metrics: Some(vec![one.metric.to_string()]), ..all };
-    let ranges = readable(meta.row_ranges(&filter)).flatten();
+    let index = readable(meta.read_index()).flatten();
     let wanted = rows_of(&meta, &filter);
-    if let (Some(ranges), Some(wanted)) = (ranges, wanted) {
-        let said: u64 = ranges.iter().map(|rows| rows.end - rows.start).sum();
+    if let (Some(index), Some(wanted)) = (index, wanted) {
+        let of_wanted = index.series().filter(|series| filter.wants(series.key));
+        let said: u64 = of_wanted.map(|series| series.rows.end - series.rows.start).sum();
         assert_eq!(said, wanted as u64);
     }
     let of_one = |key: &SeriesKey| *key == one;

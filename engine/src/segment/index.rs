@@ -218,34 +218,64 @@ impl IndexRow {
     }
 }
 
-/// An index that was read before, shared by all clones of a [`super::SegmentMeta`]. It is no part of what is known
-/// of the segment: two of them are equal whatever they hold.
-#[derive(Clone, Default)]
-pub(super) struct CachedIndex(Arc<OnceLock<Arc<[IndexRow]>>>);
+/// Which series a segment holds, and where.
+#[derive(Debug, Clone)]
+pub struct SegmentIndex(pub(super) Arc<[IndexRow]>);
 
-impl CachedIndex {
-    /// Larger indexes are read again each time, so that what is kept stays small beside what queries use.
-    const MOST_ROWS: usize = 64 << 10;
+/// The rows of one series and launch in a segment, which stand together, by step.
+#[derive(Debug, Clone)]
+pub struct SeriesRows<'a> {
+    /// The series.
+    pub key: &'a SeriesKey,
+    /// Its rows; never empty.
+    pub rows: Range<u64>,
+    /// The step of the first row.
+    pub first_step: i64,
+    /// The step of the last row.
+    pub last_step: i64,
+}
 
-    pub(super) fn get(&self) -> Option<Arc<[IndexRow]>> {
-        self.0.get().cloned()
-    }
-
-    pub(super) fn set(&self, index: &Arc<[IndexRow]>) {
-        if index.len() <= Self::MOST_ROWS {
-            // Of two readers at once either may win: they have read the same.
-            self.0.get_or_init(|| Arc::clone(index));
-        }
+impl SegmentIndex {
+    /// The series in the order of the file; their rows tile it.
+    pub fn series(&self) -> impl ExactSizeIterator<Item = SeriesRows<'_>> + Clone {
+        self.0.iter().map(|row| SeriesRows {
+            key: &row.key,
+            rows: row.rows(),
+            first_step: row.summary.first.0,
+            last_step: row.summary.last.0,
+        })
     }
 }
 
-impl PartialEq for CachedIndex {
+/// Something that was read before, shared by all clones of a [`super::SegmentMeta`]. It is no part of what is known of the
+/// segment: two of them are equal whatever they hold.
+#[derive(Clone)]
+pub(super) struct Kept<T>(Arc<OnceLock<T>>);
+
+impl<T: Clone> Kept<T> {
+    pub(super) fn get(&self) -> Option<T> {
+        self.0.get().cloned()
+    }
+
+    pub(super) fn set(&self, read: &T) {
+        // Of two readers at once either may win: they have read the same.
+        self.0.get_or_init(|| read.clone());
+    }
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> PartialEq for Kept<T> {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl std::fmt::Debug for CachedIndex {
+impl<T> std::fmt::Debug for Kept<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.get().is_some() { "read" } else { "unread" })
     }

@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 use super::{
     SegmentMeta,
     file::{FileSum, Footer},
-    index::{CachedIndex, IndexRow},
+    index::{IndexRow, Kept},
     rollup::RollupFile,
 };
 use crate::{Fact, Filter, SeriesKey, catalog::Add};
@@ -278,7 +278,7 @@ impl SegmentMeta {
             rollup,
             source: add.source().map(str::to_owned),
             tells_of_deletion: tag("deletions") == Some("true"),
-            cached: CachedIndex::default(),
+            cached: Kept::default(),
         }
     }
 

@@ -47,7 +47,7 @@ use rustc_hash::FxHashMap;
 use super::{
     SegmentMeta,
     file::Footer,
-    index::{IndexRow, Summary},
+    index::{IndexRow, SegmentIndex, Summary},
     schema::{self, BATCH_ROWS, IDS, Ids, STEP, TIME, VALUE},
 };
 use crate::{Error, Fact, Filter, Points, Result, SeriesIndex, SeriesKey, UNKNOWN_TIME, disk};
@@ -55,9 +55,10 @@ use crate::{Error, Fact, Filter, Points, Result, SeriesIndex, SeriesKey, UNKNOWN
 /// The points of `segment` that `filter` wants, as batches of the given columns of [`schema::points()`], in the
 /// order of the file.
 pub(crate) fn scan(segment: &SegmentMeta, filter: &Filter, columns: &[usize]) -> Result<Scan> {
+    let chosen = filter.chosen();
     let rows = match segment.index {
         Some(_) => {
-            Rows::Indexed(Wanted::of(&read_index(segment)?, |key: &SeriesKey| filter.wants(key)))
+            Rows::Indexed(Wanted::of(&read_index(segment)?, |key: &SeriesKey| chosen.wants(key)))
         }
         None => Rows::Any(filter.clone()),
     };
@@ -103,6 +104,9 @@ pub(crate) fn read_series(
     Ok(points)
 }
 
+/// Series of an index that is kept, at most.
+const MOST_SERIES_KEPT: usize = 64 << 10;
+
 /// What each series of `segment` adds up to, sorted: from its side index, or from its points where it has none. Then
 /// the rows of a series need not stand together, and `first_row` means nothing. Kept for the next call where it is
 /// not large.
@@ -114,7 +118,10 @@ pub(crate) fn read_index(segment: &SegmentMeta) -> Result<Arc<[IndexRow]>> {
         Some(path) => read_side_index(segment, path)?.into(),
         None => summarize(segment)?.into(),
     };
-    segment.cached.set(&index);
+    // Larger indexes are read again each time, so that what is kept stays small beside what queries use.
+    if index.len() <= MOST_SERIES_KEPT {
+        segment.cached.set(&index);
+    }
     Ok(index)
 }
 
@@ -187,14 +194,12 @@ pub(crate) fn read_facts(segment: &SegmentMeta) -> Result<Vec<Fact>> {
 }
 
 impl SegmentMeta {
-    /// The rows that `filter` wants, ascending and apart; `None` where only a scan can tell, because somebody else
-    /// wrote the file.
-    pub fn row_ranges(&self, filter: &Filter) -> Result<Option<Vec<Range<u64>>>> {
-        if self.index.is_none() {
-            return Ok(None);
+    /// Which series the file holds, and where; `None` where only a scan can tell, because somebody else wrote it.
+    pub fn read_index(&self) -> Result<Option<SegmentIndex>> {
+        match self.index {
+            Some(_) => Ok(Some(SegmentIndex(read_index(self)?))),
+            None => Ok(None),
         }
-        let index = read_index(self)?;
-        Ok(Some(Wanted::of(&index, |key: &SeriesKey| filter.wants(key)).ranges))
     }
 
     /// Checks the end of the file, which says what the rest means. Pages check themselves when they are read, so

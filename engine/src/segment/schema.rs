@@ -22,7 +22,7 @@ use parquet::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::{Filter, Points, SeriesKey, UNKNOWN_TIME};
+use crate::{Points, SeriesKey, UNKNOWN_TIME};
 
 /// Rows of an Arrow batch, at most.
 pub(crate) const BATCH_ROWS: usize = 64 << 10;
@@ -224,10 +224,9 @@ fn time_array(mut times: Vec<i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::new(times.into(), valid).with_timezone("UTC"))
 }
 
-/// The part of `points` that `filter` wants, in the order in which it stands there, as batches of [`points()`].
-/// Asks the filter once a series.
-pub(crate) fn batches(points: &Points, filter: &Filter) -> Result<Vec<RecordBatch>, ArrowError> {
-    let wanted: Vec<bool> = points.keys.iter().map(|key| filter.wants(key)).collect();
+/// The part of `points` that is `wanted`, which says so of each of its series, in the order in which it stands there, as
+/// batches of [`points()`].
+pub(crate) fn batches(points: &Points, wanted: &[bool]) -> Result<Vec<RecordBatch>, ArrowError> {
     let rows: Vec<u32> = if wanted.iter().all(|&wanted| wanted) {
         (0..points.len() as u32).collect()
     } else {

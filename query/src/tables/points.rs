@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::RecordBatch,
+    compute::SortOptions,
     datatypes::{DataType, Schema, SchemaRef},
 };
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use datafusion::{
         listing::PartitionedFile,
         physical_plan::{
             FileGroup, FileScanConfigBuilder, ParquetSource,
-            parquet::CachedParquetFileReaderFactory,
+            parquet::{CachedParquetFileReaderFactory, ParquetRowSelection},
         },
         source::DataSourceExec,
     },
@@ -23,7 +24,7 @@ use datafusion::{
     logical_expr::{Expr, ScalarUDF, TableProviderFilterPushDown, TableType},
     object_store::{ObjectMeta, path::Path},
     physical_expr::{
-        PhysicalExpr, ScalarFunctionExpr,
+        LexOrdering, PhysicalExpr, PhysicalSortExpr, ScalarFunctionExpr,
         expressions::{CastExpr, Column},
     },
     physical_plan::{
@@ -32,7 +33,8 @@ use datafusion::{
     },
     scalar::ScalarValue,
 };
-use runlake_engine::{Filter, Hidden, SegmentMeta, Snapshot};
+use parquet::arrow::arrow_reader::RowSelection;
+use runlake_engine::{Filter, Hidden, Snapshot};
 
 use super::column::{self, DOUBLE, INTEGER, TEXT};
 use crate::{
@@ -40,7 +42,7 @@ use crate::{
     error::through_datafusion,
     functions::{Attempt, Counts},
     process::Process,
-    pushdown,
+    pushdown::{self, Conditions, Selected},
 };
 
 /// The points of one snapshot: its segments, as Parquet files that DataFusion scans, and its tail, from memory.
@@ -103,16 +105,14 @@ impl Points {
     fn scan_stored(
         &self,
         state: &dyn Session,
-        segments: &[Arc<SegmentMeta>],
+        segments: &[Selected],
         tail: &[RecordBatch],
         columns: &[&str],
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !segments.is_empty() {
-            let projection =
-                columns.iter().map(|name| self.stored.index_of(name)).collect::<Result<_, _>>()?;
-            inputs.push(files(state, segments, &self.stored, projection, limit)?);
+            inputs.push(files(state, segments, &self.stored, columns, limit)?);
         }
         if !tail.is_empty() {
             inputs.push(memory(tail, &self.stored, columns, limit)?);
@@ -149,7 +149,7 @@ impl Points {
         runs.dedup();
         let touched = Filter { runs: Some(runs), ..Filter::default() };
         let (checked, free): (Vec<_>, Vec<_>) =
-            kept.segments.iter().cloned().partition(|segment| touched.may_want(segment));
+            kept.segments.iter().cloned().partition(|it| touched.may_want(&it.segment));
         let mut inputs = self.scan_stored(state, &free, &[], columns, limit)?;
 
         let mut needed = columns.to_vec();
@@ -206,7 +206,7 @@ impl Points {
 /// What the filters of a query leave to read.
 struct Kept {
     filter: Filter,
-    segments: Vec<Arc<SegmentMeta>>,
+    segments: Vec<Selected>,
     tail: Vec<RecordBatch>,
 }
 
@@ -239,19 +239,17 @@ impl TableProvider for Points {
             None => Arc::clone(&self.schema),
         };
         let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let filter = pushdown::filter(filters);
+        let conditions = Conditions::new(filters, &self.schema, state);
         let kept = Kept {
-            segments: pushdown::segments(
-                self.snapshot.segments(),
-                &filter,
-                filters,
-                &self.schema,
-                state,
-            ),
-            tail: self.snapshot.tail_batches(&filter).map_err(through_datafusion)?,
-            filter,
+            segments: conditions.select(self.snapshot.segments()).map_err(through_datafusion)?,
+            tail: self
+                .snapshot
+                .tail_batches(|points| conditions.wants(points.keys.iter()))
+                .map_err(through_datafusion)?,
+            filter: conditions.filter,
         };
-        Process::current()?.check(&kept.segments).map_err(through_datafusion)?;
+        let segments = kept.segments.iter().map(|selected| &selected.segment);
+        Process::current()?.check(segments).map_err(through_datafusion)?;
         let mut inputs = if self.all {
             self.scan_all(state, &kept, &columns, limit)?
         } else {
@@ -265,14 +263,16 @@ impl TableProvider for Points {
     }
 }
 
-/// Scans `segments`, at most as many at once as there are partitions.
+/// Scans `columns` of `segments`, at most as many at once as there are partitions.
 fn files(
     state: &dyn Session,
-    segments: &[Arc<SegmentMeta>],
+    segments: &[Selected],
     stored: &SchemaRef,
-    projection: Vec<usize>,
+    columns: &[&str],
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let projection =
+        columns.iter().map(|name| stored.index_of(name)).collect::<Result<Vec<_>, _>>()?;
     let store = ObjectStoreUrl::local_filesystem();
     let environment = state.runtime_env();
     let readers = CachedParquetFileReaderFactory::new(
@@ -282,16 +282,19 @@ fn files(
     let source = ParquetSource::new(Arc::clone(stored))
         .with_table_parquet_options(state.table_options().parquet.clone())
         .with_parquet_file_reader_factory(Arc::new(readers));
-    let known: Vec<_> = segments.iter().map(|segment| statistics(segment, stored)).collect();
+    let known: Vec<_> = segments.iter().map(|selected| statistics(selected, stored)).collect();
     let total = Statistics::try_merge_iter(&known, stored)?;
     let files = segments
         .iter()
         .zip(known)
-        .map(|(segment, known)| file(segment, known))
+        .map(|(selected, known)| file(selected, known))
         .collect::<Result<Vec<_>, QueryError>>()?;
     let partitions = state.config().target_partitions();
+    // Where each partition reads one file its rows come in the order of that file.
+    let order = if segments.len() <= partitions { order(segments, stored, columns)? } else { None };
     let config = FileScanConfigBuilder::new(store, Arc::new(source))
         .with_file_groups(FileGroup::new(files).split_files(partitions))
+        .with_output_ordering(order.into_iter().collect())
         .with_statistics(total)
         .with_projection_indices(Some(projection))?
         .with_limit(limit)
@@ -299,11 +302,35 @@ fn files(
     Ok(DataSourceExec::from_data_source(config))
 }
 
-fn file(segment: &SegmentMeta, known: Statistics) -> Result<PartitionedFile, QueryError> {
+/// The order of the rows that are read of each of `segments`, as far as `columns` show it. A column that holds one value
+/// in all of them says nothing of the order: the points of one series come by step.
+fn order(segments: &[Selected], stored: &Schema, columns: &[&str]) -> Result<Option<LexOrdering>> {
+    if segments.iter().any(|selected| selected.segment.index.is_none()) {
+        return Ok(None);
+    }
+    let mut order = Vec::new();
+    for (at, name) in pushdown::IDS.into_iter().chain(["step"]).enumerate() {
+        let same = |selected: &Selected| selected.rows.as_ref()?.same.get(at)?.clone();
+        let first = segments.first().and_then(same);
+        if first.is_some() && segments.iter().all(|selected| same(selected) == first) {
+            continue;
+        }
+        if !columns.contains(&name) {
+            break;
+        }
+        // Only labels are ever null, and stand first then.
+        let options = SortOptions { descending: false, nulls_first: name == "labels" };
+        order.push(PhysicalSortExpr::new(reference(name, stored)?, options));
+    }
+    Ok(LexOrdering::new(order))
+}
+
+fn file(selected: &Selected, known: Statistics) -> Result<PartitionedFile, QueryError> {
+    let Selected { segment, rows } = selected;
     let location = Path::from_absolute_path(&segment.path).map_err(|error| {
         QueryError::Unsupported { what: format!("a lake at {}: {error}", segment.path.display()) }
     })?;
-    Ok(PartitionedFile::new_from_meta(ObjectMeta {
+    let file = PartitionedFile::new_from_meta(ObjectMeta {
         location,
         // A segment never changes, so the time of its commit identifies it as well as the time of its writing.
         last_modified: DateTime::from_timestamp_micros(segment.committed_at).unwrap_or_default(),
@@ -311,17 +338,22 @@ fn file(segment: &SegmentMeta, known: Statistics) -> Result<PartitionedFile, Que
         e_tag: None,
         version: None,
     })
-    .with_statistics(Arc::new(known)))
+    .with_statistics(Arc::new(known));
+    let Some(rows) = rows.as_ref().filter(|rows| !rows.is_whole()) else { return Ok(file) };
+    let place = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
+    let ranges = rows.ranges.iter().map(|rows| place(rows.start)..place(rows.end));
+    let selection = RowSelection::from_consecutive_ranges(ranges, place(rows.of));
+    Ok(file.with_extension(ParquetRowSelection::new(selection)))
 }
 
 /// What the catalog knows of a segment, as DataFusion asks for it. Nothing is said of values: DataFusion takes bounds to
 /// hold for NaN as well, and those of Parquet do not.
-fn statistics(segment: &SegmentMeta, stored: &SchemaRef) -> Statistics {
+fn statistics(Selected { segment, rows }: &Selected, stored: &SchemaRef) -> Statistics {
     let mut statistics = Statistics::new_unknown(stored);
     // A file of another writer may count its rows wrongly, or not at all.
     if segment.project.is_some() {
-        statistics.num_rows =
-            usize::try_from(segment.rows).map_or(Precision::Absent, Precision::Exact);
+        let count = rows.as_ref().map_or(segment.rows, |rows| rows.count);
+        statistics.num_rows = usize::try_from(count).map_or(Precision::Absent, Precision::Exact);
     }
     if let Some((first, last)) = segment.step_bounds {
         let step = stored.index_of("step").expect("points have steps");
