@@ -33,6 +33,7 @@ enum Op {
     Create,
     CreateDir,
     Write,
+    WriteAt,
     Reserve,
     Map,
     Link,
@@ -170,9 +171,15 @@ pub(crate) fn write(mut file: &File, path: &Path, bytes: &[u8]) -> io::Result<()
     ask(Op::Write, &[path], || file.write_all(bytes))
 }
 
-/// Writes at a place of the file, at least one byte; says how many. Says what the system said.
-pub(crate) fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    ask(Op::Write, &[path], || os::write_at(file, bytes, offset))
+/// Writes all of `bytes` at a place of a file that may have been synced before. Says what the system said.
+pub(crate) fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+    ask(Op::WriteAt, &[path], || {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            done += os::write_at(file, rest, offset + done as u64)?;
+        }
+        Ok(())
+    })
 }
 
 /// Writes `bytes` over the beginning of a file that is there. Other hosts see them soon after; not durable.

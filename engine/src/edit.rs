@@ -102,7 +102,7 @@ impl RunEdit {
         let frame = Frame::Fact { run, hlc, kind, key, value: text.as_deref() };
         // Unlike a row of a trainer, what somebody says by hand is never left out without an error.
         self.lake.core().append(&frame).map_err(|error| match error {
-            NotKept::Name(error) => error,
+            NotKept::Name(error) => *error,
             NotKept::Full(error) => {
                 Error::Dropped { run: self.run_id.clone(), detail: error.to_string() }
             }

@@ -463,7 +463,7 @@ fn remove_half_made(root: &Path, now_us: i64) -> Result<()> {
             // A power cut may have given a folder with logs its first name again. What was logged there was not synced.
             for name in disk::list(&folder)?.iter().filter(|name| log::file_number(name).is_some())
             {
-                disk::remove_if_there(&folder.join(name))?;
+                log::remove(&folder.join(name))?;
             }
             owner::remove(&folder)?;
         }
@@ -585,7 +585,7 @@ fn settle(batch: Batch<'_>, taken: &mut Vec<Taken<'_>>, now_us: i64) -> Result<O
     tables.points.sync()?;
     for Taken { writer, path, whole } in taken.drain(..) {
         if whole {
-            disk::remove_if_there(&path)?;
+            log::remove(&path)?;
         } else {
             quarantine(&tables.root, writer, &path)?;
         }
@@ -637,9 +637,15 @@ fn read_orphan(
 fn quarantine(root: &Path, writer: &str, path: &Path) -> Result<()> {
     let folder = root.join("quarantine");
     disk::create_dirs(&folder)?;
-    let name =
-        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    disk::carry(path, &folder.join(format!("{writer}-{name}")))
+    let carry = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        disk::carry(path, &folder.join(format!("{writer}-{name}")))
+    };
+    let copy = log::synced_path(path);
+    if disk::exists(&copy)? {
+        carry(&copy)?;
+    }
+    carry(path)
 }
 
 #[cfg(test)]
@@ -671,7 +677,7 @@ mod tests {
             writer,
             boot_id: host.boot_id.clone(),
         };
-        let file = LogFile::create(folder, header, false).unwrap();
+        let file = LogFile::create(folder, header).unwrap();
         let mut blocks: Vec<_> = (0..BLOCKS).map(|_| file.claim(1).unwrap()).collect();
         let mut last = blocks.pop().unwrap();
         let name = |space, texts| Frame::Name { space, id: 0, texts };

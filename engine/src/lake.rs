@@ -5,7 +5,10 @@ pub(crate) mod features;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,7 +28,7 @@ use crate::{
         owner::{self, Liveness, Lookout},
         reader::LogReader,
         run_key,
-        writer::{NotKept, Settings, Writer},
+        writer::{self, NotKept, Settings, Writer},
     },
     merge::{self, Merged},
     names::{Names, RunName},
@@ -110,12 +113,15 @@ impl LakeOptions {
             Some((name, boot_id)) => Host::called(name.clone(), boot_id.clone()),
             None => Host::this(),
         };
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Ok(Lake(Arc::new(Core {
             root,
             features,
             options: self,
             host,
             names: Names::default(),
+            // ORDERING: Relaxed, a counter.
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             processes: PerProcess::default(),
             runs: boxcar::Vec::new(),
         })))
@@ -455,6 +461,8 @@ pub(crate) struct Core {
     pub(crate) options: LakeOptions,
     pub(crate) host: Host,
     pub(crate) names: Names,
+    /// Tells this lake from others that the process has open.
+    number: u64,
     processes: PerProcess<Process>,
     /// The runs that were started here, to count their rows and to say again that they run when a writer moves on.
     runs: boxcar::Vec<WeakRun>,
@@ -560,6 +568,7 @@ impl Core {
     ) -> Result<Arc<Writer>> {
         self.check_writable()?;
         let settings = Settings {
+            lake: self.number,
             mode: self.log_mode()?.mode,
             spill_bytes: self.options.spill_bytes,
             max_block: Duration::from_millis(self.options.max_block_ms),
@@ -654,13 +663,22 @@ impl Core {
     /// Appends a frame to this process's log.
     #[inline]
     pub(crate) fn append(self: &Arc<Self>, frame: &Frame<'_>) -> Result<(), NotKept> {
+        if writer::append_here(self.number, frame) { Ok(()) } else { self.append_anew(frame) }
+    }
+
+    /// Appends where the thread has to go elsewhere for it: another block, another file, another writer.
+    #[cold]
+    fn append_anew(self: &Arc<Self>, frame: &Frame<'_>) -> Result<(), NotKept> {
         // An adopter that takes a living writer for dead again and again is broken; a row is not worth a loop.
         for _ in 0..8 {
             let process = self.process();
             let writer = process.writer.load();
             let appended = match writer.as_ref().filter(|writer| !writer.is_retired()) {
                 Some(writer) => writer.append(&self.names, frame),
-                None => self.writer().map_err(NotKept::Name)?.append(&self.names, frame),
+                None => self
+                    .writer()
+                    .map_err(|error| NotKept::Name(Box::new(error)))?
+                    .append(&self.names, frame),
             };
             match appended {
                 Ok(_) => return Ok(()),

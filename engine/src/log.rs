@@ -30,13 +30,16 @@ pub(crate) mod owner;
 mod proofs;
 pub(crate) mod reader;
 mod stream;
+mod synced;
 pub(crate) mod writer;
 
 #[cfg(not(proof))]
-use std::{io, path::Path};
+use std::io;
+use std::path::{Path, PathBuf};
 
 #[cfg(not(proof))]
-use crate::{disk, os};
+use crate::os;
+use crate::{Result, disk};
 #[cfg(not(proof))]
 use concurrent::FileExt as _;
 
@@ -92,6 +95,25 @@ pub(crate) fn file_name(number: u64) -> String {
 /// The number of the log file with this name, where it is one.
 pub(crate) fn file_number(name: &str) -> Option<u64> {
     name.strip_suffix(".log")?.parse().ok().filter(|&number: &u64| number > 0 && number < 1 << 31)
+}
+
+/// Where the synced copy of a mapped log file stands.
+pub(crate) fn synced_path(log: &Path) -> PathBuf {
+    log.with_extension(SYNCED)
+}
+
+/// The ending of the name of a synced copy.
+const SYNCED: &str = "synced";
+
+/// True where a file of this name stands beside a log file and goes away with it.
+pub(crate) fn is_synced_copy(name: &str) -> bool {
+    name.strip_suffix(SYNCED).is_some_and(|name| file_number(&format!("{name}log")).is_some())
+}
+
+/// Removes a log file that the tables hold. Its copy goes first: it means nothing without the file.
+pub(crate) fn remove(log: &Path) -> Result<()> {
+    disk::remove_if_there(&synced_path(log))?;
+    disk::remove_if_there(log).map(drop)
 }
 
 /// The watermark that a table holds once it has taken in the whole file with this number. The low 32 bits count the

@@ -545,7 +545,7 @@ impl Run {
                 );
                 Err(Error::Invalid { what: "row", detail })
             }
-            NotKept::Name(error) => Err(error),
+            NotKept::Name(error) => Err(*error),
         }
     }
 

@@ -160,7 +160,13 @@ impl Failing {
         match self {
             Self::Full | Self::Quota => matches!(
                 op,
-                Op::Create | Op::CreateDir | Op::Write | Op::Reserve | Op::Link | Op::Rename
+                Op::Create
+                    | Op::CreateDir
+                    | Op::Write
+                    | Op::WriteAt
+                    | Op::Reserve
+                    | Op::Link
+                    | Op::Rename
             ),
             Self::Broken => true,
             Self::Syncs => op == Op::Sync,
@@ -221,6 +227,8 @@ struct Versions {
     clean: BTreeMap<usize, Arc<Page>>,
     /// Stores may change it without an operation.
     mapped: bool,
+    /// It is written on after a sync.
+    written_on: bool,
 }
 
 impl Versions {
@@ -316,7 +324,7 @@ impl State {
         let Ok(now) = Contents::read(&root.join(path), versions.last()) else { return };
         if now != *versions.last() {
             assert!(
-                versions.mapped || versions.synced.len == 0,
+                versions.mapped || versions.written_on || versions.synced.len == 0,
                 "{} was changed after it was synced",
                 path.display()
             );
@@ -536,6 +544,12 @@ impl Disk {
             (Op::Create, [path]) => state.make(path, false),
             (Op::CreateDir, [path]) => state.make(path, true),
             (Op::Write, [path]) => state.look(&self.root, path),
+            (Op::WriteAt, [path]) => {
+                if let Some(versions) = state.versions(path) {
+                    versions.written_on = true;
+                }
+                state.look(&self.root, path);
+            }
             (Op::Reserve | Op::Map, [path]) => {
                 if let Some(versions) = state.versions(path) {
                     versions.mapped = true;

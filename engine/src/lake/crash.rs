@@ -40,8 +40,12 @@ use crate::{
 
 const METRICS: [&str; 2] = ["loss", "acc"];
 /// Logs are mapped: what pwrite mode adds is explored by the proofs of streams.
-const SETTINGS: Settings =
-    Settings { mode: Mode::Mapped, spill_bytes: 1 << 20, max_block: Duration::from_secs(10) };
+const SETTINGS: Settings = Settings {
+    lake: 0,
+    mode: Mode::Mapped,
+    spill_bytes: 1 << 20,
+    max_block: Duration::from_secs(10),
+};
 /// What no commit names may go after a day.
 const TWO_DAYS_US: i64 = 48 * 3600 * 1_000_000;
 

@@ -15,8 +15,12 @@ use super::{
     header::{HEARTBEAT_OFFSET, Header, Mode, PLACE_BYTES, PLACES, PLACES_OFFSET},
     memory::{Block, Memory},
     stream::Stream,
+    synced::Synced,
 };
-use crate::{Result, disk, names::IDS_MAX, os};
+use crate::{Error, Result, disk, names::IDS_MAX, os};
+
+/// The largest log file that is made durable as a whole when its writer ends: one of the first size and the next.
+const SETTLED_BYTES: usize = 2 << 20;
 
 /// A log file that this process writes.
 #[derive(Debug)]
@@ -48,8 +52,8 @@ pub(crate) struct LogFile {
 /// How the memory of a log file and the disk come together.
 #[derive(Debug)]
 enum Disk {
-    /// The memory is a mapping of this file.
-    Mapped(File),
+    /// The memory is a mapping of this file; what is synced stands in a copy.
+    Mapped { file: File, synced: Mutex<Synced> },
     /// Not at all: rows wait for a flush.
     None,
     /// What is published is appended to a file.
@@ -57,24 +61,22 @@ enum Disk {
 }
 
 impl LogFile {
-    /// Creates the file in `folder`, reserved and mapped. Durable only after a sync of the file and its folder.
-    ///
-    /// With `ahead` it takes its time, so that no first store into a page costs a page fault in `log()`.
-    pub(crate) fn create(folder: &Path, header: Header, ahead: bool) -> io::Result<Self> {
+    /// Creates the file in `folder`, reserved, filled and mapped, so that no first store into a page costs a page fault in
+    /// `log()`.
+    pub(crate) fn create(folder: &Path, header: Header) -> io::Result<Self> {
         let path = folder.join(file_name(header.number));
         let bytes = file_bytes(header.blocks as usize);
         // Under another name until the header stands, so that no reader ever meets a log file without one.
         let staged = folder.join(format!(".{}.tmp", header.number));
         let file = disk::create_for_mapping(&staged)?;
         let made = disk::reserve(&file, &staged, bytes as u64)
-            .and_then(|()| if ahead { os::fill(&file, bytes as u64) } else { Ok(()) })
+            .and_then(|()| os::fill(&file, bytes as u64))
             .and_then(|()| Memory::of_file(&file, bytes))
-            .inspect(|memory| {
-                if ahead {
-                    memory.prefault();
-                }
+            .inspect(Memory::prefault)
+            .map(|memory| {
+                let synced = Mutex::new(Synced::new(header.blocks as usize));
+                Self::new(header, path.clone(), Disk::Mapped { file, synced }, memory)
             })
-            .map(|memory| Self::new(header, path.clone(), Disk::Mapped(file), memory))
             .and_then(|made| disk::rename(&staged, &path).map(|()| made));
         if made.is_err() {
             let _the_first_error_counts = disk::remove_if_there(&staged);
@@ -96,7 +98,7 @@ impl LogFile {
 
     fn new(header: Header, path: PathBuf, disk: Disk, mut memory: Memory) -> Self {
         memory.put(0, &header.encode());
-        let is_mapped = matches!(disk, Disk::Mapped(_));
+        let is_mapped = matches!(disk, Disk::Mapped { .. });
         Self {
             header,
             path,
@@ -106,7 +108,7 @@ impl LogFile {
             places: Places::default(),
             defining: Mutex::new(()),
             is_on_disk: AtomicBool::new(is_mapped),
-            has_new_name: AtomicBool::new(is_mapped),
+            has_new_name: AtomicBool::new(false),
             is_whole: AtomicBool::new(false),
             fails_to_write: AtomicBool::new(false),
             synced: AtomicU64::new(0),
@@ -123,7 +125,7 @@ impl LogFile {
     pub(crate) fn memory_bytes(&self) -> u64 {
         // ORDERING: Relaxed: who misses the flag waits for memory that is there already, and is woken.
         let is_elsewhere =
-            matches!(self.disk, Disk::Mapped(_)) || self.is_whole.load(Ordering::Relaxed);
+            matches!(self.disk, Disk::Mapped { .. }) || self.is_whole.load(Ordering::Relaxed);
         if is_elsewhere { 0 } else { self.memory.len() as u64 }
     }
 
@@ -143,6 +145,21 @@ impl LogFile {
             self.memory.give_back(self.blocks());
         }
         written
+    }
+
+    /// Copies what is published to where [`LogFile::sync`] makes it durable. Not in pwrite mode, which has no copy.
+    pub(crate) fn copy_to_sync(&self) -> io::Result<()> {
+        let Disk::Mapped { synced, .. } = &self.disk else { return Ok(()) };
+        let mut synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = synced.file().is_none();
+        let staged = self.path.with_file_name(format!(".{}.synced.tmp", self.header.number));
+        let path = super::synced_path(&self.path);
+        synced.write(&staged, &path, &self.memory, || self.head())?;
+        if is_first && synced.file().is_some() {
+            // ORDERING: Relaxed, the flag stands alone.
+            self.has_new_name.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// True where the file has a name in its folder.
@@ -190,11 +207,17 @@ impl LogFile {
 
     /// Removes the file: the tables hold it.
     pub(crate) fn remove(&self) -> Result<()> {
-        if let Disk::Stream(stream) = &self.disk {
-            // A thread that is about to write must not bring it back.
-            stream.lock().unwrap_or_else(PoisonError::into_inner).give_up();
+        // A thread that is about to write must not bring it back.
+        match &self.disk {
+            Disk::Stream(stream) => {
+                stream.lock().unwrap_or_else(PoisonError::into_inner).give_up();
+            }
+            Disk::Mapped { synced, .. } => {
+                synced.lock().unwrap_or_else(PoisonError::into_inner).give_up();
+            }
+            Disk::None => {}
         }
-        disk::remove_if_there(&self.path).map(drop)
+        super::remove(&self.path)
     }
 
     /// The header as a reader may find it now.
@@ -348,41 +371,57 @@ impl LogFile {
         self.memory.signed_word(HEARTBEAT_OFFSET).store(now_us, Ordering::Relaxed);
     }
 
-    /// Makes everything durable that was published before the call. Does nothing where nothing is new. After a failure
-    /// every call fails, with the same words, while there are rows that no successful sync came after.
+    /// Makes durable what [`LogFile::copy_to_sync`] or [`LogFile::write`] brought to disk before. Does nothing where nothing
+    /// is new. After a failure every call fails, with the same words, while there are rows that no successful sync came
+    /// after.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        let stream;
-        let (file, published) = match &self.disk {
-            Disk::Mapped(file) => (file, self.published_bytes()),
+        let (at, path) = match &self.disk {
+            Disk::Mapped { synced, .. } => {
+                let synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
+                (synced.file(), super::synced_path(&self.path))
+            }
+            Disk::Stream(stream) => {
+                let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                (stream.file(), self.path.clone())
+            }
             Disk::None => {
                 return Err(io::Error::new(
                     io::ErrorKind::StorageFull,
                     "rows wait in memory for the disk to take them",
                 ));
             }
-            Disk::Stream(of) => {
-                let of = of.lock().unwrap_or_else(PoisonError::into_inner).file();
-                // What was not written is reported by whoever tried.
-                let Some((file, end)) = of else { return Ok(()) };
-                stream = file;
-                (&*stream, end)
-            }
         };
+        // What was not written is reported by whoever tried.
+        let Some((file, written)) = at else { return Ok(()) };
         // ORDERING: Relaxed: `synced` is touched by the syncing thread only, the atomic is for `Sync`.
-        if self.synced.load(Ordering::Relaxed) == published {
+        if self.synced.load(Ordering::Relaxed) == written {
             return Ok(());
         }
         let (kind, said) = match self.poisoned.get() {
             Some(poisoned) => poisoned,
-            None => match disk::sync_data(file, &self.path) {
+            None => match disk::sync_data(&file, &path) {
                 Ok(()) => {
-                    self.synced.store(published, Ordering::Relaxed);
+                    self.synced.store(written, Ordering::Relaxed);
                     return Ok(());
                 }
                 Err(error) => self.poisoned.get_or_init(|| (error.kind(), error.to_string())),
             },
         };
         Err(io::Error::new(*kind, said.as_str()))
+    }
+
+    /// Makes a sealed file durable itself, so that its copy can go: the log of a run that has ended may stay for long. Only
+    /// a small one, which takes no time; where it fails, the copy stays.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let Disk::Mapped { file, synced } = &self.disk else { return Ok(()) };
+        let mut synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_synced = synced.file().is_some_and(|(_, copied)| copied == self.published_bytes());
+        if !is_synced || self.is_poisoned() || self.memory.len() > SETTLED_BYTES {
+            return Ok(());
+        }
+        disk::sync_data(file, &self.path).map_err(|e| Error::io("sync", &self.path, e))?;
+        synced.give_up();
+        disk::remove_if_there(&super::synced_path(&self.path)).map(drop)
     }
 
     /// True where rows wait for a disk that does not take them.
@@ -480,7 +519,7 @@ mod tests {
             writer: uuid::Uuid::nil(),
             boot_id: String::new(),
         };
-        LogFile::create(folder, header, false).unwrap()
+        LogFile::create(folder, header).unwrap()
     }
 
     #[test]
@@ -489,15 +528,18 @@ mod tests {
         let mut log = file(folder.path());
         let mut block = log.claim(1).unwrap();
         block.append(16, |bytes| bytes.fill(1)).unwrap();
-        log.sync().unwrap();
+        let sync = |log: &LogFile| log.copy_to_sync().and_then(|()| log.sync());
+        sync(&log).unwrap();
         block.append(16, |bytes| bytes.fill(2)).unwrap();
         // A device that cannot be synced stands in for a disk that fails.
-        let device = Disk::Mapped(disk::open(Path::new("/dev/zero")).unwrap());
-        let sound = std::mem::replace(&mut log.disk, device);
-        let first = log.sync().unwrap_err().to_string();
-        log.disk = sound;
+        let device = disk::open_for_mapping(Path::new("/dev/zero")).unwrap();
+        let Disk::Mapped { synced, .. } = &mut log.disk else { panic!("it is mapped") };
+        let sound = synced.get_mut().unwrap().replace(device);
+        let first = sync(&log).unwrap_err().to_string();
+        let Disk::Mapped { synced, .. } = &mut log.disk else { panic!("it is mapped") };
+        drop(synced.get_mut().unwrap().replace(sound));
         assert!(log.is_poisoned());
-        assert_eq!(log.sync().unwrap_err().to_string(), first);
+        assert_eq!(sync(&log).unwrap_err().to_string(), first);
     }
 
     #[test]

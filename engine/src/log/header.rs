@@ -150,13 +150,13 @@ pub(crate) fn places(header: &[u8]) -> impl Iterator<Item = RunPlace> {
     })
 }
 
-/// What a header tells of the last step of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a header tells of the last step of a run. Of two headers of one file, the greater says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LastStep {
-    /// The run reached this step in the file.
-    Reached(i64),
     /// The run has no step in the file.
     None,
+    /// The run reached this step in the file.
+    Reached(i64),
     /// The file has more runs than places: only its frames tell.
     Unknown,
 }

@@ -255,8 +255,9 @@ fn take(opened: Result<File>, folder: &Path, hold: Hold) -> Result<Locked> {
 
 /// Removes what the folder of a writer holds beside its log files, and the folder.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
-    for name in disk::list(folder)?.iter().filter(|name| disk::is_temporary(name)) {
-        // A log file whose creation was cut short: nobody wrote into it.
+    let is_left = |name: &&String| disk::is_temporary(name) || super::is_synced_copy(name);
+    for name in disk::list(folder)?.iter().filter(is_left) {
+        // A log file whose creation was cut short, into which nobody wrote, or the copy of one that is gone.
         disk::remove_if_there(&folder.join(name))?;
     }
     // The lock goes last: until then nobody mistakes the folder for one whose owner never came to lock it.

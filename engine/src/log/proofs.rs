@@ -97,7 +97,7 @@ impl Lake {
     }
 
     fn writer_in(&self, mode: Mode) -> Arc<Writer> {
-        let settings = Settings { mode, spill_bytes: 1 << 20, max_block: Duration::ZERO };
+        let settings = Settings { lake: 0, mode, spill_bytes: 1 << 20, max_block: Duration::ZERO };
         Writer::create(self.folder.path(), None, crate::os::Host::this(), settings, 0).unwrap()
     }
 

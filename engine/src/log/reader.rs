@@ -27,6 +27,8 @@ use crate::{Error, Fact, FactKind, Points, Result, SeriesIndex, SeriesKey, disk}
 pub(crate) struct LogReader {
     path: PathBuf,
     source: Source,
+    /// Its synced copy, where it has one.
+    synced: Option<Source>,
     header: Header,
     writer: Arc<str>,
     /// For each block, how many of its bytes were read.
@@ -116,40 +118,42 @@ pub(crate) enum Tails {
 impl LogReader {
     /// Opens the file; `None` where it is gone.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
-        let file = match disk::open(path) {
-            Ok(file) => file,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let source = Source::File(file);
-        if source.at(path, 0, HEADER_BYTES)?.iter().all(|&byte| byte == 0) {
+        let Some(source) = Source::open(path)? else { return Ok(None) };
+        let synced = Source::open(&super::synced_path(path))?;
+        let is_empty =
+            |source: &Source| Ok(source.at(path, 0, HEADER_BYTES)?.iter().all(|&byte| byte == 0));
+        if is_empty(&source)? && synced.as_ref().map_or(Ok(true), is_empty)? {
             // After a power cut a file may be there of which nothing was made durable, not even the header.
             return Ok(None);
         }
-        Self::new(path, source).map(Some)
+        Self::new(path, source, synced).map(Some)
     }
 
     /// Reads a sealed file of this process, also where some of it waits in memory for the disk to take it.
     pub(crate) fn of_own(file: &Arc<LogFile>) -> Result<Self> {
         if file.is_spill() {
-            return Self::new(&file.path, Source::Spill(Arc::clone(file)));
+            return Self::new(&file.path, Source::Spill(Arc::clone(file)), None);
         }
         let contents = file.contents().map_err(|error| Error::io("read", &file.path, error))?;
         if let Some(bytes) = contents {
-            return Self::new(&file.path, Source::Bytes(bytes));
+            return Self::new(&file.path, Source::Bytes(bytes), None);
         }
         Self::open(&file.path)?.ok_or_else(|| {
             Error::io("open", &file.path, std::io::Error::from(std::io::ErrorKind::NotFound))
         })
     }
 
-    fn new(path: &Path, source: Source) -> Result<Self> {
-        let head = source.at(path, 0, HEADER_BYTES)?;
-        let header = Header::decode(&head)
-            .map_err(|(offset, detail)| Error::corrupt(path, offset, detail))?;
+    fn new(path: &Path, source: Source, synced: Option<Source>) -> Result<Self> {
+        let head = |source: &Source| {
+            let head = source.at(path, 0, HEADER_BYTES)?;
+            Header::decode(&head).map_err(|(offset, detail)| Error::corrupt(path, offset, detail))
+        };
+        // A power cut may have taken the header of the one, and not of the other.
+        let header = head(&source).or_else(|error| synced.as_ref().map_or(Err(error), head))?;
         Ok(Self {
             path: path.to_owned(),
             source,
+            synced,
             writer: header.writer.to_string().into(),
             consumed: vec![0; header.blocks as usize],
             looks: vec![None; header.blocks as usize],
@@ -201,7 +205,10 @@ impl LogReader {
 
     /// The last step of the run with this key, from the header alone.
     pub(crate) fn last_step(&self, key: u64) -> Result<LastStep> {
-        Ok(header::last_step(&self.source.at(&self.path, 0, HEADER_BYTES)?, key))
+        let last =
+            |source: &Source| Ok(header::last_step(&source.at(&self.path, 0, HEADER_BYTES)?, key));
+        let synced = self.synced.as_ref().map_or(Ok(LastStep::None), last)?;
+        Ok(last(&self.source)?.max(synced))
     }
 
     /// Reads what was published since the last call.
@@ -347,7 +354,8 @@ impl LogReader {
         }
         let blocks = self.consumed.len();
         let head = self.source.at(&self.path, 0, blocks_start(blocks))?;
-        if head.len() < blocks_start(blocks) && !self.cut_short {
+        let synced = self.synced.as_ref().filter(|_| tails == Tails::Unknown);
+        if head.len() < blocks_start(blocks) && synced.is_none() && !self.cut_short {
             // A missing word must not pass for that of a block in which nothing stands.
             self.cut_short = true;
             let detail = "the file was cut short";
@@ -356,7 +364,9 @@ impl LogReader {
         // The tails are read before the bytes below them, by two system calls in this order; a row that is seen was
         // published before the second one.
         fence(Ordering::Acquire);
-        self.note(&head);
+        let synced_head =
+            synced.map(|synced| synced.at(&self.path, 0, HEADER_BYTES)).transpose()?;
+        self.note(&head, &synced_head.unwrap_or_default());
         let mut spans = Vec::new();
         let (mut block, mut bytes) = (0, 0);
         while block < blocks {
@@ -395,7 +405,7 @@ impl LogReader {
                 // A word that has changed since the last look is the word of a writer that lives.
                 // So is one that is sealed, which is final: what was written behind it was logged again elsewhere.
                 Some(tail) if tails == Tails::Exact || look.is_some() || word & SEALED != 0 => tail,
-                _ => self.extent(start)?.max(tail.unwrap_or(0)).min(room),
+                _ => self.extent(start, tails)?.max(tail.unwrap_or(0)).min(room),
             };
             // A frame that is larger than a block has taken the blocks behind it too.
             let together = limit.div_ceil(BLOCK_BYTES).max(1);
@@ -404,8 +414,13 @@ impl LogReader {
             }
             if limit > from {
                 let published = tail.map_or(0, |tail| tail - from);
-                let read =
-                    self.fetch_block(start + from as u64, limit - from, published, &mut spans)?;
+                let read = self.fetch_block(
+                    start + from as u64,
+                    limit - from,
+                    published,
+                    tails,
+                    &mut spans,
+                )?;
                 self.consumed[block] = from + read;
                 bytes += read;
             }
@@ -414,13 +429,22 @@ impl LogReader {
         Ok((spans, true))
     }
 
-    /// Takes over what changes in a header.
-    fn note(&mut self, head: &[u8]) {
-        self.heartbeat = head
-            .get(HEARTBEAT_OFFSET..)
-            .and_then(<[u8]>::first_chunk)
-            .map_or(0, |&beat| i64::from_le_bytes(beat));
-        self.places = header::places(head).take_while(|place| place.key != 0).collect();
+    /// Takes over what changes in a header, and in that of the synced copy where it is to be asked too.
+    fn note(&mut self, head: &[u8], synced: &[u8]) {
+        let beat = |head: &[u8]| {
+            let beat = head.get(HEARTBEAT_OFFSET..).and_then(<[u8]>::first_chunk);
+            beat.map_or(0, |&beat| i64::from_le_bytes(beat))
+        };
+        self.heartbeat = beat(head).max(beat(synced));
+        // Places are given from the first on and never change hands, so one of both has all of them.
+        let places = |head| header::places(head).take_while(|place| place.key != 0);
+        self.places = places(head).collect();
+        for (at, place) in places(synced).enumerate() {
+            match self.places.get_mut(at) {
+                Some(known) => known.dropped = known.dropped.max(place.dropped),
+                None => self.places.push(place),
+            }
+        }
     }
 
     /// Reads what a stream holds beyond what was read. Its end may be torn: somebody may be writing it, or was killed at
@@ -431,7 +455,7 @@ impl LogReader {
             drop(self.problems.remove(hole));
         }
         let head = self.source.at(&self.path, 0, HEADER_BYTES)?;
-        self.note(&head);
+        self.note(&head, &[]);
         let first = self.end();
         // The largest frame has room in any part.
         let len = self.source.rest(&self.path, first)?;
@@ -473,13 +497,14 @@ impl LogReader {
         first: u64,
         len: usize,
         published: usize,
+        tails: Tails,
         spans: &mut Vec<Span>,
     ) -> Result<usize> {
-        let mut bytes = self.source.at(&self.path, first, len)?;
+        let mut bytes = self.bytes_of_block(first, len, tails)?;
         let mut good = self.learn(&bytes);
         if good < published {
             // A torn read looks like damage: ask again before calling it corrupt.
-            bytes = self.source.at(&self.path, first, len)?;
+            bytes = self.bytes_of_block(first, len, tails)?;
             good = self.learn(&bytes);
         }
         if good >= published {
@@ -513,6 +538,18 @@ impl LogReader {
         }
     }
 
+    /// The bytes of a block. After a power cut those that were synced stand in the copy, whatever became of the file.
+    fn bytes_of_block(&mut self, first: u64, len: usize, tails: Tails) -> Result<Vec<u8>> {
+        let mut bytes = self.source.at(&self.path, first, len)?;
+        if let Some(synced) = self.synced.as_ref().filter(|_| tails == Tails::Unknown) {
+            let mut copy = synced.at(&self.path, first, len)?;
+            copy.truncate(self.learn(&copy));
+            bytes.resize(bytes.len().max(copy.len()), 0);
+            bytes[..copy.len()].copy_from_slice(&copy);
+        }
+        Ok(bytes)
+    }
+
     fn next<'a>(&self, bytes: &'a [u8], at: usize) -> Next<'a> {
         frame::next(self.header.salt, bytes.get(at..).unwrap_or_default())
     }
@@ -536,11 +573,15 @@ impl LogReader {
 
     /// How many bytes belong to a block where its tail word is not to be believed: those of several blocks if the frame
     /// that it begins with has taken them.
-    fn extent(&self, start: u64) -> Result<usize> {
-        let len = self.source.at(&self.path, start, 4)?;
-        let len = len.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
-        let believed = if len <= FRAME_BYTES_MAX { len } else { 0 };
-        Ok(believed.max(1).next_multiple_of(BLOCK_BYTES))
+    fn extent(&self, start: u64, tails: Tails) -> Result<usize> {
+        let extent = |source: &Source| -> Result<usize> {
+            let len = source.at(&self.path, start, 4)?;
+            let len = len.first_chunk().map_or(0, |&len| u32::from_le_bytes(len)) as usize;
+            let believed = if len <= FRAME_BYTES_MAX { len } else { 0 };
+            Ok(believed.max(1).next_multiple_of(BLOCK_BYTES))
+        };
+        let synced = self.synced.as_ref().filter(|_| tails == Tails::Unknown);
+        Ok(extent(&self.source)?.max(synced.map_or(Ok(0), extent)?))
     }
 
     /// Walks over frames, learns the names among them, and says how many bytes are good.
@@ -617,6 +658,15 @@ enum Source {
 }
 
 impl Source {
+    /// Opens the file; `None` where there is none.
+    fn open(path: &Path) -> Result<Option<Self>> {
+        match disk::open(path) {
+            Ok(file) => Ok(Some(Self::File(file))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How many bytes there are from `offset` on.
     fn rest(&self, path: &Path, offset: u64) -> Result<usize> {
         let bytes = match self {

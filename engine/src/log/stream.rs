@@ -128,11 +128,11 @@ impl Stream {
                 return Ok(self.is_final);
             }
             let file = self.file.as_ref().expect("its header stands");
-            while let Some(rest) = self.taken.get(self.written..).filter(|rest| !rest.is_empty()) {
-                let more = disk::write_at(file, path, rest, self.end)?;
-                self.written += more;
-                self.end += more as u64;
-            }
+            let rest = &self.taken[self.written..];
+            // What a failed write has brought to disk is written once more.
+            disk::write_at(file, path, rest, self.end)?;
+            self.end += rest.len() as u64;
+            self.written = self.taken.len();
         }
     }
 
@@ -141,18 +141,11 @@ impl Stream {
         if self.head == head {
             return Ok(());
         }
-        let put = |file: &File, name: &Path, from: usize| -> io::Result<()> {
-            let mut at = from;
-            while at < head.len() {
-                at += disk::write_at(file, name, &head[at..], at as u64)?;
-            }
-            Ok(())
-        };
         if let Some(file) = &self.file {
-            put(file, path, HEARTBEAT_OFFSET)?;
+            disk::write_at(file, path, &head[HEARTBEAT_OFFSET..], HEARTBEAT_OFFSET as u64)?;
         } else {
-            let made = disk::create_whole(staged, path, |file| put(file, staged, 0))?;
-            self.file = Some(Arc::new(made));
+            let put = |file: &File| disk::write_at(file, staged, &head, 0);
+            self.file = Some(Arc::new(disk::create_whole(staged, path, put)?));
         }
         self.head = head;
         Ok(())

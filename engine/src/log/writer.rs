@@ -23,7 +23,7 @@ use super::{
     },
     frame::{Frame, Space},
     header::{Header, Mode, run_key},
-    memory::Block,
+    memory::{Block, Sealed},
     owner::{self, Home, Owner},
 };
 use crate::{
@@ -36,6 +36,12 @@ use crate::{
 const FIRST_BLOCKS: u32 = concurrent::bound(4, 2) as u32;
 /// The blocks of the largest files: 64 MiB.
 const LARGEST_BLOCKS: u32 = concurrent::bound(1024, 2) as u32;
+
+/// How long a flush waits for a next file.
+const FLUSH_WAITS: Duration = Duration::from_secs(10);
+/// From this size on a file follows another one because rows come fast. The next one is made at once then: when this one is
+/// half full it would be too late.
+const HASTY_BLOCKS: u32 = 16;
 
 /// One process's way into a lake.
 #[derive(Debug)]
@@ -93,6 +99,8 @@ struct Files {
 /// How a writer keeps rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
+    /// The number of the lake in this process.
+    pub(crate) lake: u64,
     /// The mode to begin with; where files cannot be mapped after all, it is pwrite mode.
     pub(crate) mode: Mode,
     /// How much memory may hold rows that the disk does not take, or, in pwrite mode, has not taken yet.
@@ -111,7 +119,7 @@ pub(crate) enum NotKept {
     /// Somebody took this writer for dead and sealed its log. Log it through a new writer.
     Retired,
     /// A name cannot be written.
-    Name(Error),
+    Name(Box<Error>),
 }
 
 /// A place in a log.
@@ -130,11 +138,78 @@ struct Cursor {
     /// The run of the last row, and up to which step the header knows that it came. Threads that log to one run do not
     /// all look at its word in the header then: the others follow the one that is ahead.
     reached: (u32, i64),
+    /// The names of the last row, all of which the file has defined: most often the next row has the same.
+    known: Known,
+}
+
+/// Names that a row uses.
+#[derive(Default)]
+struct Known {
+    run: u32,
+    labels: u32,
+    metrics: Vec<u32>,
+}
+
+impl Known {
+    #[inline]
+    fn covers(&self, run: u32, labels: u32, points: &[(MetricId, f64)]) -> bool {
+        // Without a branch for each metric: rows are short, and most often all of them are known.
+        let differences =
+            self.metrics.iter().zip(points).map(|(known, (metric, _))| known ^ metric.0);
+        (self.run, self.labels, self.metrics.len()) == (run, labels, points.len())
+            && differences.fold(0, |all, one| all | one) == 0
+    }
 }
 
 impl Cursor {
-    fn new(file: Arc<LogFile>, block: Block) -> Self {
-        Self { file, block, reached: (0, i64::MIN) }
+    /// The block that follows the one at which the thread stood.
+    fn new(file: Arc<LogFile>, block: Block, before: Option<Self>) -> Self {
+        let mut known = Known::default();
+        if let Some(before) = before {
+            let is_same_file = Arc::ptr_eq(&before.file, &file);
+            known = before.known;
+            if !is_same_file {
+                // Another file has defined nothing. What holds the names is kept: a row allocates nothing.
+                known.metrics.clear();
+            }
+        }
+        Self { file, block, reached: (0, i64::MIN), known }
+    }
+
+    /// The first name that the frame uses and the file has not defined.
+    #[inline]
+    fn first_undefined(&mut self, frame: &Frame<'_>) -> Option<(Space, u32)> {
+        let Frame::Row { run, labels, points, .. } = *frame else {
+            return first_undefined(&self.file, frame);
+        };
+        if self.known.covers(run, labels, points) {
+            return None;
+        }
+        let undefined = first_undefined(&self.file, frame);
+        if undefined.is_none() {
+            (self.known.run, self.known.labels) = (run, labels);
+            self.known.metrics.clear();
+            self.known.metrics.extend(points.iter().map(|(metric, _)| metric.0));
+        }
+        undefined
+    }
+
+    /// Publishes a frame of `bytes` bytes, for which there is room, and whose names are defined.
+    #[inline]
+    fn append(&mut self, frame: &Frame<'_>, bytes: usize) -> Result<Place, Sealed> {
+        let salt = self.file.header.salt;
+        let offset = self.block.append(bytes, |out| frame.write(salt, out))?;
+        match *frame {
+            Frame::Row { run, step, .. } => self.reach(run, step),
+            Frame::Many { run, step, steps: None, values, .. } => {
+                self.reach(run, step.saturating_add(values.len() as i64 - 1));
+            }
+            Frame::Many { run, steps: Some(steps), .. } => {
+                self.reach(run, steps.iter().copied().max().unwrap_or(i64::MIN));
+            }
+            Frame::Name { .. } | Frame::Fact { .. } => {}
+        }
+        Ok(Place { number: self.file.header.number, offset: offset as u64 })
     }
 
     /// See [`LogFile::reach`].
@@ -150,7 +225,10 @@ impl Cursor {
 struct Cursors(Vec<Slot>);
 
 struct Slot {
+    /// The writer, its lake, and the generation of forks in which it was made.
     key: u64,
+    lake: u64,
+    generation: u64,
     writer: Weak<Writer>,
     cursor: Option<Cursor>,
 }
@@ -181,11 +259,44 @@ impl Cursors {
             // Only a thread's first block may be one that another thread began: later ones would come before rows that
             // this thread logged already, and the order of its rows is the order of their places.
             let cursor = writer.left.pop().filter(|cursor| !cursor.file.is_sealed());
-            self.0.push(Slot { key: writer.key, writer: Arc::downgrade(writer), cursor });
+            self.0.push(Slot {
+                key: writer.key,
+                lake: writer.settings.lake,
+                generation: writer.generation,
+                writer: Arc::downgrade(writer),
+                cursor,
+            });
             self.0.len() - 1
         });
         &mut self.0[at]
     }
+}
+
+/// Appends a frame where this thread stands in the log of a lake, if that takes a store and nothing else: there is room, and
+/// its names are defined. False where it takes more than that. A writer that is retired need not be told from one that is
+/// not: its blocks are sealed.
+#[inline]
+pub(crate) fn append_here(lake: u64, frame: &Frame<'_>) -> bool {
+    let appended = CURSORS.try_with(|cursors| {
+        let mut cursors = cursors.try_borrow_mut().ok()?;
+        let mine = |slot: &&mut Slot| slot.lake == lake && slot.generation == os::fork_generation();
+        let place = cursors
+            .0
+            .iter_mut()
+            .filter(mine)
+            .find_map(|slot| Some(&mut slot.cursor).filter(|cursor| cursor.is_some()))?;
+        let cursor = place.as_mut()?;
+        let bytes = frame.bytes();
+        if bytes > cursor.block.room() || cursor.first_undefined(frame).is_some() {
+            return None;
+        }
+        let appended = cursor.append(frame, bytes);
+        if appended.is_err() {
+            *place = None;
+        }
+        appended.ok()
+    });
+    appended.ok().flatten().is_some()
 }
 
 impl std::fmt::Debug for Cursor {
@@ -218,7 +329,7 @@ impl Writer {
         let make = |mode| {
             let header = header(id, &host, mode, 1, FIRST_BLOCKS, now_us);
             match mode {
-                Mode::Mapped => LogFile::create(&folder, header, false),
+                Mode::Mapped => LogFile::create(&folder, header),
                 Mode::Written => LogFile::in_memory(&folder, header),
             }
         };
@@ -313,56 +424,45 @@ impl Writer {
     ) -> Result<Place, NotKept> {
         loop {
             let Some(here) = cursor else {
-                *cursor = Some(self.claim()?);
+                self.claim(cursor)?;
                 continue;
             };
-            let Cursor { file, block, .. } = here;
-            if let Some((space, id)) = first_undefined(file, frame) {
+            if let Some((space, id)) = here.first_undefined(frame) {
                 self.define(cursor, names, space, id)?;
                 continue;
             }
+            let Cursor { file, block, .. } = here;
             if bytes > block.room() {
-                *cursor = Some(if bytes <= BLOCK_BYTES {
-                    self.claim()?
-                } else {
-                    // In the file that has just defined the frame's names. The thread then goes on in what the frame
-                    // leaves of these blocks: its earlier block stands before them, and later rows must not.
-                    let (file, blocks) = (Arc::clone(file), bytes.div_ceil(BLOCK_BYTES));
-                    let Some(block) = file.claim(blocks) else {
+                if bytes <= BLOCK_BYTES {
+                    self.claim(cursor)?;
+                    continue;
+                }
+                // In the file that has just defined the frame's names. The thread then goes on in what the frame
+                // leaves of these blocks: its earlier block stands before them, and later rows must not.
+                let (file, blocks) = (Arc::clone(file), bytes.div_ceil(BLOCK_BYTES));
+                match file.claim(blocks) {
+                    Some(block) => *cursor = Some(Cursor::new(file, block, cursor.take())),
+                    None => {
                         *cursor = None;
                         self.roll_over(&file, blocks)?;
-                        continue;
-                    };
-                    Cursor::new(file, block)
-                });
+                    }
+                }
                 continue;
             }
-            let salt = file.header.salt;
-            let appended = block.append(bytes, |out| frame.write(salt, out));
-            let Ok(offset) = appended else {
-                *cursor = None;
-                continue;
-            };
-            match *frame {
-                Frame::Row { run, step, .. } => here.reach(run, step),
-                Frame::Many { run, step, steps: None, values, .. } => {
-                    here.reach(run, step.saturating_add(values.len() as i64 - 1));
-                }
-                Frame::Many { run, steps: Some(steps), .. } => {
-                    here.reach(run, steps.iter().copied().max().unwrap_or(i64::MIN));
-                }
-                Frame::Name { .. } | Frame::Fact { .. } => {}
+            match here.append(frame, bytes) {
+                Ok(place) => return Ok(place),
+                Err(Sealed) => *cursor = None,
             }
-            return Ok(Place { number: here.file.header.number, offset: offset as u64 });
         }
     }
 
-    /// A block of the current file, or of the one that follows.
-    fn claim(self: &Arc<Self>) -> Result<Cursor, NotKept> {
+    /// Moves a cursor to a new block of the current file, or of the one that follows.
+    fn claim(self: &Arc<Self>, cursor: &mut Option<Cursor>) -> Result<(), NotKept> {
         loop {
             let file = self.current.load_full();
             if let Some(block) = file.claim(1) {
-                return Ok(Cursor::new(file, block));
+                *cursor = Some(Cursor::new(file, block, cursor.take()));
+                return Ok(());
             }
             self.roll_over(&file, 1)?;
         }
@@ -378,10 +478,10 @@ impl Writer {
     ) -> Result<(), NotKept> {
         let Some(Cursor { file, block, .. }) = cursor else { return Ok(()) };
         let unknown = || {
-            NotKept::Name(Error::Invalid {
+            NotKept::Name(Box::new(Error::Invalid {
                 what: "metric",
                 detail: format!("id {id} is not of this lake"),
-            })
+            }))
         };
         let texts = match space {
             Space::Run => {
@@ -397,8 +497,7 @@ impl Writer {
             return Err(NotKept::TooLarge(bytes));
         }
         if bytes > block.room() {
-            *cursor = Some(self.claim()?);
-            return Ok(());
+            return self.claim(cursor);
         }
         let once = file.defining.lock().unwrap_or_else(PoisonError::into_inner);
         if file.defined(space).has(id) {
@@ -467,8 +566,38 @@ impl Writer {
                 }
             }
         };
+        let blocks = next.header.blocks;
+        let follows = next_blocks(&next);
         self.follow(&mut files, next);
+        if self.mode == Mode::Mapped
+            && blocks >= HASTY_BLOCKS
+            && files.next.is_none()
+            && !files.making
+        {
+            files = self.begin_next(files, follows);
+        }
+        drop(files);
         Ok(())
+    }
+
+    /// Lets another thread make the next file.
+    fn begin_next<'a>(
+        self: &'a Arc<Self>,
+        mut files: MutexGuard<'a, Files>,
+        blocks: u32,
+    ) -> MutexGuard<'a, Files> {
+        let number = files.begin();
+        drop(files);
+        let writer = Arc::clone(self);
+        let begun = concurrent::aside(move || {
+            let _prepared = writer.make_next(number, blocks);
+        });
+        files = self.files();
+        if !begun {
+            files.making = false;
+            self.changed.notify();
+        }
+        files
     }
 
     fn is_current(&self, file: &Arc<LogFile>) -> bool {
@@ -495,14 +624,7 @@ impl Writer {
             return files;
         }
         if !files.making {
-            let number = files.begin();
-            drop(files);
-            let writer = Arc::clone(self);
-            let begun = concurrent::aside(move || {
-                let _prepared = writer.make_next(number, wanted, false);
-            });
-            files = self.files();
-            files.making &= begun;
+            files = self.begin_next(files, wanted);
         }
         if files.late {
             return files;
@@ -515,9 +637,8 @@ impl Writer {
         files
     }
 
-    /// Makes a file on disk the next one. `number` comes from [`Files::begin`]. With `ahead` it takes its time, for the good
-    /// of those who log later.
-    fn make_next(&self, number: u64, blocks: u32, ahead: bool) -> Option<Arc<LogFile>> {
+    /// Makes a file on disk the next one. `number` comes from [`Files::begin`].
+    fn make_next(&self, number: u64, blocks: u32) -> Option<Arc<LogFile>> {
         // Nobody has written into one that is too small, and the disk may need the room.
         let small = self.files().next.take();
         if let Some(small) = small {
@@ -525,7 +646,7 @@ impl Writer {
         }
         let now_us = os::now_us();
         let header = header(self.id, &self.host, Mode::Mapped, number, blocks, now_us);
-        let made = LogFile::create(&self.folder, header, ahead).map(Arc::new);
+        let made = LogFile::create(&self.folder, header).map(Arc::new);
         let mut files = self.files();
         (files.making, files.late) = (false, false);
         // Numbers count up: behind a file with a higher number this one would be taken for flushed.
@@ -635,7 +756,7 @@ impl Writer {
         let number = files.begin();
         drop(files);
         let blocks = if waits { FIRST_BLOCKS } else { next_blocks(&current) };
-        if self.make_next(number, blocks, !waits).is_none() {
+        if self.make_next(number, blocks).is_none() {
             return false;
         }
         if waits {
@@ -706,6 +827,12 @@ impl Writer {
             let mut files = self.files();
             (files.open.clone(), std::mem::take(&mut files.unsynced_names))
         };
+        let mut failed = None;
+        for file in &open {
+            if let Err(error) = file.copy_to_sync() {
+                failed = failed.or_else(|| Some(Error::io("copy", &file.path, error)));
+            }
+        }
         let new_names = open.iter().filter(|file| file.take_new_name()).count();
         if unsynced_names || new_names > 0 {
             let elsewhere = (self.home != self.folder).then_some(&self.home);
@@ -717,7 +844,6 @@ impl Writer {
                 return synced;
             }
         }
-        let mut failed = None;
         for file in open {
             if let Err(error) = file.sync() {
                 if file.is_poisoned() && !file.is_sealed() {
@@ -775,11 +901,11 @@ impl Writer {
                 if files.next.is_none() && !files.making {
                     let number = files.begin();
                     drop(files);
-                    let _prepared = self.make_next(number, blocks, false);
+                    let _prepared = self.make_next(number, blocks);
                     files = self.files();
                 }
-                let most = self.settings.max_block;
-                files = self.changed.wait_while(files, most, |files| files.making);
+                // Rows in memory are not seen before they are flushed, so this waits longer than a thread that logs.
+                files = self.changed.wait_while(files, FLUSH_WAITS, |files| files.making);
                 files.next.take_if(|_| self.is_current(&current))
             }
             Mode::Written => {
@@ -861,6 +987,12 @@ impl Writer {
             open.iter().try_for_each(|file| file.remove())?;
             owner::remove(&self.home)?;
             owner::remove(&self.folder)?;
+        } else {
+            for file in &open {
+                if let Err(error) = file.settle() {
+                    tracing::warn!(%error, "a log keeps its copy");
+                }
+            }
         }
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         written.map_err(|error| Error::io("write to", &self.folder, error))
@@ -938,8 +1070,12 @@ mod tests {
     #[test]
     fn a_row_of_the_steady_state_takes_no_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { mode: Mode::Mapped, spill_bytes: 0, max_block: Duration::from_millis(100) };
+        let settings = Settings {
+            lake: 0,
+            mode: Mode::Mapped,
+            spill_bytes: 0,
+            max_block: Duration::from_millis(100),
+        };
         let writer = Writer::create(folder.path(), None, Host::this(), settings, 0).unwrap();
         let names = Names::default();
         let name = |name: &str| name.to_owned();

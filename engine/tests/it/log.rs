@@ -49,7 +49,10 @@ struct FullDisk(Vec<PathBuf>);
 impl FullDisk {
     fn of(writer: &Path) -> Self {
         let full = Self::left_by(writer);
-        full.0.iter().for_each(|path| fs::create_dir(path).unwrap());
+        for path in &full.0 {
+            // A file that is being made at this moment is let through.
+            wait_until("no file is being made", || fs::create_dir(path).is_ok());
+        }
         full
     }
 
@@ -267,15 +270,16 @@ fn a_file_that_failed_a_sync_gets_no_further_row_and_no_sync_succeeds_before_its
     let tables = lake.path().join("tables");
     fs::write(&tables, "").unwrap();
     let path = writer(lake.path()).join("000001.log");
+    let synced = path.with_extension("synced");
     let number = fs::read_dir("/proc/self/fd")
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|fd| fs::read_link(fd).is_ok_and(|file| file == path))
+        .find(|fd| fs::read_link(fd).is_ok_and(|file| file == synced))
         .and_then(|fd| fd.file_name()?.to_str()?.parse().ok())
         .unwrap();
     // A device that cannot be synced stands in for a disk that fails, once.
-    let sound = File::options().read(true).write(true).open(&path).unwrap();
-    redirect(number, &File::open("/dev/zero").unwrap());
+    let sound = File::options().read(true).write(true).open(&synced).unwrap();
+    redirect(number, &File::options().write(true).open("/dev/zero").unwrap());
     let failed = lake.sync().unwrap_err().to_string();
     redirect(number, &sound);
     // How many bytes are published in each of its four blocks.
