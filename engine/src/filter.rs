@@ -23,10 +23,14 @@ impl Filter {
 
     /// The same, made to be asked about many series.
     pub(crate) fn chosen(&self) -> Chosen<'_> {
-        fn set(names: &Option<Vec<String>>) -> Option<FxHashSet<&str>> {
-            Some(names.as_ref()?.iter().map(String::as_str).collect())
+        fn set(names: Option<&Vec<String>>) -> Option<FxHashSet<&str>> {
+            Some(names?.iter().map(String::as_str).collect())
         }
-        Chosen { projects: set(&self.projects), runs: set(&self.runs), metrics: set(&self.metrics) }
+        Chosen {
+            projects: set(self.projects.as_ref()),
+            runs: set(self.runs.as_ref()),
+            metrics: set(self.metrics.as_ref()),
+        }
     }
 }
 
