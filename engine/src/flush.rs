@@ -677,7 +677,7 @@ mod tests {
             writer,
             boot_id: host.boot_id.clone(),
         };
-        let file = LogFile::create(folder, header).unwrap();
+        let file = LogFile::create(folder, header, &|| true).unwrap();
         let mut blocks: Vec<_> = (0..BLOCKS).map(|_| file.claim(1).unwrap()).collect();
         let mut last = blocks.pop().unwrap();
         let name = |space, texts| Frame::Name { space, id: 0, texts };

@@ -114,11 +114,11 @@ pub(crate) fn page_bytes() -> usize {
     rustix::param::page_size()
 }
 
-/// Fills a file that is reserved with zeros, by writing them. Its pages are then in memory in large pieces: a first store
-/// through a mapping costs a quarter of what it costs in a file that is reserved only.
-pub(crate) fn fill(file: &File, bytes: u64) -> io::Result<()> {
+/// Fills a file that is reserved with zeros, by writing them, until `enough` says so. Its pages are then in memory in large
+/// pieces: a first store through a mapping costs a quarter of what it costs in a file that is reserved only.
+pub(crate) fn fill(file: &File, bytes: u64, enough: impl Fn() -> bool) -> io::Result<()> {
     static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
-    for at in (0..bytes).step_by(ZEROS.len()) {
+    for at in (0..bytes).step_by(ZEROS.len()).take_while(|_| !enough()) {
         let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
         file.write_all_at(&ZEROS[..left.min(ZEROS.len())], at)?;
     }

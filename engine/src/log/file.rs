@@ -53,7 +53,7 @@ pub(crate) struct LogFile {
 #[derive(Debug)]
 enum Disk {
     /// The memory is a mapping of this file; what is synced stands in a copy.
-    Mapped { file: File, synced: Mutex<Synced> },
+    Mapped { file: Arc<File>, synced: Mutex<Synced> },
     /// Not at all: rows wait for a flush.
     None,
     /// What is published is appended to a file.
@@ -61,21 +61,34 @@ enum Disk {
 }
 
 impl LogFile {
-    /// Creates the file in `folder`, reserved, filled and mapped, so that no first store into a page costs a page fault in
-    /// `log()`.
-    pub(crate) fn create(folder: &Path, header: Header) -> io::Result<Self> {
+    /// Creates the file in `folder`, reserved and mapped; and filled, so that no first store into a page costs a page fault in
+    /// `log()`, unless somebody waits for it: the kernel may hold up who fills files where the disk is busy.
+    pub(crate) fn create(
+        folder: &Path,
+        header: Header,
+        is_awaited: &dyn Fn() -> bool,
+    ) -> io::Result<Self> {
         let path = folder.join(file_name(header.number));
         let bytes = file_bytes(header.blocks as usize);
         // Under another name until the header stands, so that no reader ever meets a log file without one.
         let staged = folder.join(format!(".{}.tmp", header.number));
         let file = disk::create_for_mapping(&staged)?;
         let made = disk::reserve(&file, &staged, bytes as u64)
-            .and_then(|()| os::fill(&file, bytes as u64))
+            .and_then(|()| os::fill(&file, bytes as u64, is_awaited))
             .and_then(|()| Memory::of_file(&file, bytes))
-            .inspect(Memory::prefault)
+            .inspect(|memory| {
+                if !is_awaited() {
+                    memory.prefault();
+                }
+            })
             .map(|memory| {
                 let synced = Mutex::new(Synced::new(header.blocks as usize));
-                Self::new(header, path.clone(), Disk::Mapped { file, synced }, memory)
+                Self::new(
+                    header,
+                    path.clone(),
+                    Disk::Mapped { file: Arc::new(file), synced },
+                    memory,
+                )
             })
             .and_then(|made| disk::rename(&staged, &path).map(|()| made));
         if made.is_err() {
@@ -108,7 +121,7 @@ impl LogFile {
             places: Places::default(),
             defining: Mutex::new(()),
             is_on_disk: AtomicBool::new(is_mapped),
-            has_new_name: AtomicBool::new(false),
+            has_new_name: AtomicBool::new(is_mapped),
             is_whole: AtomicBool::new(false),
             fails_to_write: AtomicBool::new(false),
             synced: AtomicU64::new(0),
@@ -371,11 +384,16 @@ impl LogFile {
         self.memory.signed_word(HEARTBEAT_OFFSET).store(now_us, Ordering::Relaxed);
     }
 
-    /// Makes durable what [`LogFile::copy_to_sync`] or [`LogFile::write`] brought to disk before. Does nothing where nothing
-    /// is new. After a failure every call fails, with the same words, while there are rows that no successful sync came
-    /// after.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    /// Makes durable what [`LogFile::copy_to_sync`] or [`LogFile::write`] brought to disk before, or, of a mapped file that is
+    /// not the current one any more, the file itself: hardly a row comes to it that could meet that. Does nothing where
+    /// nothing is new. After a failure every call fails, with the same words, while there are rows that no successful sync
+    /// came after.
+    pub(crate) fn sync(&self, is_current: bool) -> io::Result<()> {
         let (at, path) = match &self.disk {
+            Disk::Mapped { file, .. } if !is_current => {
+                let published = self.published_bytes();
+                (Some((Arc::clone(file), published)), self.path.clone())
+            }
             Disk::Mapped { synced, .. } => {
                 let synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
                 (synced.file(), super::synced_path(&self.path))
@@ -519,7 +537,7 @@ mod tests {
             writer: uuid::Uuid::nil(),
             boot_id: String::new(),
         };
-        LogFile::create(folder, header).unwrap()
+        LogFile::create(folder, header, &|| true).unwrap()
     }
 
     #[test]
@@ -528,7 +546,7 @@ mod tests {
         let mut log = file(folder.path());
         let mut block = log.claim(1).unwrap();
         block.append(16, |bytes| bytes.fill(1)).unwrap();
-        let sync = |log: &LogFile| log.copy_to_sync().and_then(|()| log.sync());
+        let sync = |log: &LogFile| log.copy_to_sync().and_then(|()| log.sync(true));
         sync(&log).unwrap();
         block.append(16, |bytes| bytes.fill(2)).unwrap();
         // A device that cannot be synced stands in for a disk that fails.

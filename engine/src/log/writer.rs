@@ -70,6 +70,8 @@ pub(crate) struct Writer {
     retired: AtomicBool,
     /// Somebody else committed a part of this log, in pwrite mode: it goes on in another folder.
     taken: AtomicBool,
+    /// A thread that logs waits for the next file.
+    awaited: AtomicBool,
     /// No file can be had; rows are dropped without asking the disk each time.
     starved: AtomicBool,
     /// How many rows of each run, by its key, were not kept. Taken after `files`, never before it.
@@ -329,7 +331,8 @@ impl Writer {
         let make = |mode| {
             let header = header(id, &host, mode, 1, FIRST_BLOCKS, now_us);
             match mode {
-                Mode::Mapped => LogFile::create(&folder, header),
+                // Filling it would hold up whoever starts a run.
+                Mode::Mapped => LogFile::create(&folder, header, &|| true),
                 Mode::Written => LogFile::in_memory(&folder, header),
             }
         };
@@ -369,6 +372,7 @@ impl Writer {
             sealed: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             dropped: Mutex::default(),
             lock: Mutex::new(Some(lock)),
@@ -623,17 +627,19 @@ impl Writer {
         if files.next.as_ref().is_some_and(|next| next.header.blocks >= least) {
             return files;
         }
+        // ORDERING: Relaxed, here and below: a hint to whoever makes the file.
+        self.awaited.store(true, Ordering::Relaxed);
         if !files.making {
             files = self.begin_next(files, wanted);
         }
-        if files.late {
-            return files;
+        if !files.late {
+            files = self.changed.wait_while(files, self.settings.max_block, |files| {
+                files.making && self.is_current(full)
+            });
         }
-        files = self.changed.wait_while(files, self.settings.max_block, |files| {
-            files.making && self.is_current(full)
-        });
         // Not where somebody else has gone on meanwhile: what is being made now has only begun.
         files.late = files.making && self.is_current(full);
+        self.awaited.store(files.late, Ordering::Relaxed);
         files
     }
 
@@ -646,9 +652,12 @@ impl Writer {
         }
         let now_us = os::now_us();
         let header = header(self.id, &self.host, Mode::Mapped, number, blocks, now_us);
-        let made = LogFile::create(&self.folder, header).map(Arc::new);
+        // ORDERING: Relaxed, a hint.
+        let is_awaited = || self.awaited.load(Ordering::Relaxed);
+        let made = LogFile::create(&self.folder, header, &is_awaited).map(Arc::new);
         let mut files = self.files();
         (files.making, files.late) = (false, false);
+        self.awaited.store(false, Ordering::Relaxed);
         // Numbers count up: behind a file with a higher number this one would be taken for flushed.
         let is_wanted = files.number == number && !self.is_retired();
         let made = match made {
@@ -828,10 +837,9 @@ impl Writer {
             (files.open.clone(), std::mem::take(&mut files.unsynced_names))
         };
         let mut failed = None;
-        for file in &open {
-            if let Err(error) = file.copy_to_sync() {
-                failed = failed.or_else(|| Some(Error::io("copy", &file.path, error)));
-            }
+        let current = self.current.load_full();
+        if let Err(error) = current.copy_to_sync() {
+            failed = Some(Error::io("copy", &current.path, error));
         }
         let new_names = open.iter().filter(|file| file.take_new_name()).count();
         if unsynced_names || new_names > 0 {
@@ -845,7 +853,7 @@ impl Writer {
             }
         }
         for file in open {
-            if let Err(error) = file.sync() {
+            if let Err(error) = file.sync(Arc::ptr_eq(&file, &current)) {
                 if file.is_poisoned() && !file.is_sealed() {
                     self.abandon(&file);
                 }
