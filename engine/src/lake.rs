@@ -36,6 +36,7 @@ use crate::{
     process::PerProcess,
     run::WeakRun,
     segment,
+    snapshot::FoldedOnce,
     tail::{TailCache, TailView},
 };
 use background::Background;
@@ -476,6 +477,8 @@ struct Process {
     tails: Mutex<TailCache>,
     /// Facts of segments, which never change, by the segment's path.
     facts: Mutex<FxHashMap<PathBuf, Arc<Vec<Fact>>>>,
+    /// The runs as they were folded last, where that is worth keeping.
+    runs: Mutex<Option<FoldedOnce>>,
     writer: ArcSwapOption<Writer>,
     /// Held while a writer is created, before `background`.
     creating: Mutex<()>,
@@ -529,6 +532,7 @@ impl Core {
             lookout: Lookout::new(self.host.clone()),
             tails: Mutex::default(),
             facts: Mutex::default(),
+            runs: Mutex::default(),
             writer: ArcSwapOption::empty(),
             creating: Mutex::default(),
             background: Mutex::default(),
@@ -771,6 +775,11 @@ impl Core {
                 segments.iter().map(|meta| &meta.path).collect();
             cache.retain(|path, _| wanted.contains(path));
         }
+    }
+
+    /// The runs as they were folded last.
+    pub(crate) fn folded_once(&self) -> MutexGuard<'_, Option<FoldedOnce>> {
+        lock(&self.process().runs)
     }
 
     /// Whether the writer with this id lives.

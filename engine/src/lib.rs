@@ -13,6 +13,8 @@
 #[cfg(not(proof))]
 mod catalog;
 #[cfg(not(proof))]
+mod chart;
+#[cfg(not(proof))]
 mod compaction;
 #[cfg(not(proof))]
 mod deletion;
@@ -54,6 +56,8 @@ pub mod store;
 #[cfg(not(proof))]
 mod tail;
 
+#[cfg(not(proof))]
+pub use chart::{Axis, Bucket, ChartRequest, ChartSeries, X};
 #[cfg(not(proof))]
 pub use compaction::Compacted;
 #[cfg(not(proof))]

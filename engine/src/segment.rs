@@ -14,12 +14,14 @@ mod reader;
 mod rollup;
 mod schema;
 mod sizes;
+mod stretch;
 mod values;
 mod verify;
 mod writer;
 
 use file::Footer;
 use index::Kept;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use rollup::RollupFile;
 
 pub(crate) use copy::copy;
@@ -30,8 +32,10 @@ pub(crate) use reader::read_points;
 pub(crate) use reader::{
     ALL_COLUMNS, POINT_COLUMNS, Scan, read_facts, read_index, read_series, scan, scan_series,
 };
+pub(crate) use rollup::{Cell, POINTS_PER_CELL};
 pub(crate) use schema::{batches, points as points_schema};
 pub use sizes::MetricSize;
+pub(crate) use stretch::{CellReader, CellsOf, PointReader, Stretch};
 pub(crate) use writer::{NewSegment, PointsWriter, commit, write_facts, write_points};
 
 /// What the catalog knows of a segment.
@@ -79,9 +83,13 @@ pub struct SegmentMeta {
     /// The checksum of the whole side index.
     index_crc32c: Option<u32>,
     /// Its long series at coarser steps, where it has any.
-    rollup: Option<RollupFile>,
+    pub(crate) rollup: Option<RollupFile>,
     /// The index, once it was read.
     cached: Kept<Arc<[IndexRow]>>,
+    /// What the end of the file says, once it was read for a part of it.
+    opened: Kept<ArrowReaderMetadata>,
+    /// The same of the rollups.
+    opened_rollup: Kept<ArrowReaderMetadata>,
 }
 
 #[cfg(test)]

@@ -146,10 +146,17 @@ impl ColumnEncoder {
         Ok(chunk)
     }
 
-    /// Encodes a column of integers that never are null and mostly count up.
-    pub(super) fn rising(&mut self, descr: &ColumnDescPtr, values: &[i64]) -> Result<Chunk> {
+    /// Encodes a column of integers that never are null and mostly count up. `starts` are the rows at which a series
+    /// starts; pages like to start there, so that who wants a series does not decode its neighbours.
+    pub(super) fn rising(
+        &mut self,
+        descr: &ColumnDescPtr,
+        values: &[i64],
+        starts: &[usize],
+    ) -> Result<Chunk> {
         let mut pages = IntegerPages::new(descr, self);
-        for page in values.chunks(POINT_PAGE_ROWS) {
+        for page in cut(values.len(), starts, POINT_PAGE_ROWS) {
+            let page = &values[page];
             let levels = present_levels(page.len());
             pages.page(page, page.len(), &levels, &deltas(page), Encoding::DELTA_BINARY_PACKED)?;
         }

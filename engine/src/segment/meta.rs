@@ -279,6 +279,8 @@ impl SegmentMeta {
             source: add.source().map(str::to_owned),
             tells_of_deletion: tag("deletions") == Some("true"),
             cached: Kept::default(),
+            opened: Kept::default(),
+            opened_rollup: Kept::default(),
         }
     }
 

@@ -10,27 +10,25 @@
 //! A cell is the [`Summary`] of all points of a series whose steps lie in `width * n .. width * (n + 1)`. Widths are powers
 //! of two, so a cell of one level is a whole number of cells of any other level of any other segment: rollups of several
 //! segments merge. Which widths a series has follows from how dense its steps are, as long as its cells are few.
-use std::{path::PathBuf, vec};
+use std::{
+    path::{Path, PathBuf},
+    vec,
+};
 
 use arrow::array::RecordBatch;
-use parquet::{
-    arrow::arrow_reader::{
-        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-    },
-    file::metadata::{PageIndexPolicy, ParquetMetaDataReader},
-};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::{
     file::Footer,
     index::Summary,
-    reader::{self, Decoder, ReadAt},
-    schema::BATCH_ROWS,
+    reader::{self, Decoder},
+    stretch::Opened,
 };
 use crate::{Error, Result};
 
 /// A series has at most one cell of level 1 for so many points. A cell takes 20 to 50 bytes, so that rollups stay small
 /// beside the points.
-pub(super) const POINTS_PER_CELL: u64 = 128;
+pub(crate) const POINTS_PER_CELL: u64 = 128;
 
 /// A level has at most one cell for so many of the level below.
 const CELLS_PER_CELL: usize = 8;
@@ -168,7 +166,7 @@ fn finest(steps: &[i64]) -> u32 {
 
 /// The rollups of a segment in their file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct RollupFile {
+pub(crate) struct RollupFile {
     /// The file, absolute.
     pub(super) path: PathBuf,
     /// Its size.
@@ -183,35 +181,10 @@ impl RollupFile {
     /// The cells of each level, finest first.
     pub(super) fn levels(&self) -> Result<Vec<Cells>> {
         let path = &self.path;
-        let file = ReadAt::open(path)?;
-        let footer = reader::checked_footer(&file, self.bytes, self.footer)?;
-        let metadata = reader::guarded(path, || {
-            let mut metadata =
-                ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-            metadata.try_parse_sized(&footer, self.bytes)?;
-            ArrowReaderMetadata::try_new(metadata.finish()?.into(), ArrowReaderOptions::new())
-        })?;
-        // A row group has cells of one level, which its statistics tell.
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        for (at, group) in metadata.metadata().row_groups().iter().enumerate() {
-            let level = group.column(0).statistics().and_then(|it| it.min_bytes_opt());
-            let level = level.and_then(|bytes| Some(i64::from_le_bytes(*bytes.first_chunk()?)));
-            let known = level.and_then(|level| usize::try_from(level.checked_sub(1)?).ok());
-            let Some(level) = known.filter(|&level| level <= MOST_SHIFT as usize) else {
-                return Err(Error::corrupt(path, 0, format!("row group {at} is of no level")));
-            };
-            if groups.len() <= level {
-                groups.resize_with(level + 1, Vec::new);
-            }
-            groups[level].push(at);
-        }
+        let opened = Opened::open(path, self.bytes, self.footer, None)?;
         let level = |groups: Vec<usize>| {
-            let reader = reader::guarded(path, || {
-                ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata.clone())
-                    .with_batch_size(BATCH_ROWS.min(8 << 10))
-                    .with_row_groups(groups)
-                    .build()
-            })?;
+            let reader =
+                reader::guarded(path, || opened.builder().with_row_groups(groups).build())?;
             let decoder = Decoder { path: path.clone(), reader };
             Ok(Cells {
                 decoder: Some(decoder),
@@ -219,8 +192,55 @@ impl RollupFile {
                 decoded: Vec::new().into_iter(),
             })
         };
-        groups.into_iter().map(level).collect()
+        levels(opened.metadata(), path)?.into_iter().map(level).collect()
     }
+}
+
+/// The place of `series` in a file of rollups.
+pub(super) const SERIES: usize = 1;
+/// The place of `first_step`.
+pub(super) const FIRST_STEP: usize = 6;
+/// The place of `last_step`.
+pub(super) const LAST_STEP: usize = 7;
+/// The columns that a chart takes: all but the level, the times and the last finite value.
+pub(super) const CHART_COLUMNS: [usize; 14] =
+    [SERIES, 2, 3, 4, 5, FIRST_STEP, LAST_STEP, 11, 12, 13, 14, 16, 17, 18];
+
+/// The row groups of each level, finest first. A row group has cells of one level, which its statistics tell.
+pub(super) fn levels(metadata: &ArrowReaderMetadata, path: &Path) -> Result<Vec<Vec<usize>>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (at, group) in metadata.metadata().row_groups().iter().enumerate() {
+        let level = group.column(0).statistics().and_then(|it| it.min_bytes_opt());
+        let level = level.and_then(|bytes| Some(i64::from_le_bytes(*bytes.first_chunk()?)));
+        let known = level.and_then(|level| usize::try_from(level.checked_sub(1)?).ok());
+        let Some(level) = known.filter(|&level| level <= MOST_SHIFT as usize) else {
+            return Err(Error::corrupt(path, 0, format!("row group {at} is of no level")));
+        };
+        if groups.len() <= level {
+            groups.resize_with(level + 1, Vec::new);
+        }
+        groups[level].push(at);
+    }
+    Ok(groups)
+}
+
+/// The cells of a batch, each with the place of its series in the index. Of columns that were not decoded nothing is known.
+pub(super) fn decode(batch: &RecordBatch, path: &Path) -> Result<Vec<(u64, Cell)>> {
+    let series = reader::integers(batch, "series", path)?;
+    let widths = reader::integers(batch, "width", path)?;
+    let summaries = reader::take_summaries(batch, path)?;
+    let cells = summaries.into_iter().enumerate().map(|(row, summary)| {
+        let width = widths.value(row);
+        if width.count_ones() != 1 || width < 0 {
+            let detail = format!("a cell cannot be {width} steps wide");
+            return Err(Error::corrupt(path, 0, detail));
+        }
+        let last = (summary.last.0, summary.last.1);
+        let last_finite = if last.1.is_finite() { Some(last) } else { summary.last_finite };
+        let summary = Summary { last_finite, ..summary };
+        Ok((series.value(row).cast_unsigned(), Cell { width, summary }))
+    });
+    cells.collect()
 }
 
 /// The cells of one level, each with the place of its series in the index, by series and step. Ends after an error.
@@ -229,26 +249,6 @@ pub(super) struct Cells {
     path: PathBuf,
     decoder: Option<Decoder>,
     decoded: vec::IntoIter<(u64, Cell)>,
-}
-
-impl Cells {
-    fn decode(&self, batch: &RecordBatch) -> Result<Vec<(u64, Cell)>> {
-        let series = reader::integers(batch, "series", &self.path)?;
-        let widths = reader::integers(batch, "width", &self.path)?;
-        let summaries = reader::take_summaries(batch, &self.path)?;
-        let cells = summaries.into_iter().enumerate().map(|(row, summary)| {
-            let width = widths.value(row);
-            if width.count_ones() != 1 || width < 0 {
-                let detail = format!("a cell cannot be {width} steps wide");
-                return Err(Error::corrupt(&self.path, 0, detail));
-            }
-            let last = (summary.last.0, summary.last.1);
-            let last_finite = if last.1.is_finite() { Some(last) } else { summary.last_finite };
-            let summary = Summary { last_finite, ..summary };
-            Ok((series.value(row).cast_unsigned(), Cell { width, summary }))
-        });
-        cells.collect()
-    }
 }
 
 impl Iterator for Cells {
@@ -261,7 +261,7 @@ impl Iterator for Cells {
             }
             let batch = self.decoder.as_mut()?.next();
             let taken = match batch {
-                Some(Ok(batch)) => self.decode(&batch),
+                Some(Ok(batch)) => decode(&batch, &self.path),
                 Some(Err(error)) => Err(error),
                 None => {
                     self.decoder = None;

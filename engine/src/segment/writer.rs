@@ -439,7 +439,7 @@ impl RowGroup {
             let runs = self.runs.iter().map(|(key, rows)| (id(key, column), *rows));
             chunks.push(encoder.ids(&schema.column(column), runs)?);
         }
-        chunks.push(encoder.rising(&schema.column(STEP), &self.steps)?);
+        chunks.push(encoder.rising(&schema.column(STEP), &self.steps, &starts)?);
         chunks.push(encoder.times(&schema.column(TIME), &self.times, UNKNOWN_TIME)?);
         chunks.push(encoder.floats(&schema.column(VALUE), &self.values, &starts)?);
         Ok(chunks)

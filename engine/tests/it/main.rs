@@ -14,6 +14,7 @@
     reason = "tests act on lakes from outside, with clocks and files of their own"
 )]
 
+mod chart;
 mod compaction;
 mod footprint;
 mod group;
