@@ -4,7 +4,8 @@ use std::{cmp::Ordering, collections::HashMap};
 
 use arrow::{
     array::{Scalar, StringArray},
-    compute::kernels::comparison::like,
+    compute::kernels::{comparison::like, regexp::regexp_is_match_scalar},
+    error::ArrowError,
 };
 use serde_json::{Map, Value};
 
@@ -93,6 +94,13 @@ pub(crate) fn matching(patterns: &[String], names: &[&str]) -> Vec<bool> {
         }
     }
     matched
+}
+
+/// For each of `names`, whether the regular expression `regex` finds something in it.
+pub(crate) fn matching_regex(regex: &str, names: &[&str]) -> Result<Vec<bool>, ArrowError> {
+    let array = StringArray::from_iter_values(names);
+    let hits = regexp_is_match_scalar(&array, regex, None)?;
+    Ok(hits.values().iter().collect())
 }
 
 /// Up to three of `candidates` that `name` may have been meant to be, best first.

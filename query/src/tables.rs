@@ -1,9 +1,11 @@
 //! The tables and table functions of SQL. A file here has the name that SQL knows.
 
+mod chart;
 mod column;
 mod config;
 mod function;
 mod history;
+mod late;
 mod points;
 mod rows;
 mod runs;
@@ -33,7 +35,7 @@ pub(crate) const CATALOG: &str = "lake";
 pub(crate) const SCHEMA: &str = "main";
 
 const TABLES: [&str; 6] = ["config", "points", "points_all", "runs", "segments", "series"];
-const FUNCTIONS: [&str; 4] = ["generate_series", "history", "range", "runs_wide"];
+const FUNCTIONS: [&str; 5] = ["chart", "generate_series", "history", "range", "runs_wide"];
 
 /// Lets `state` see the tables and table functions of `snapshot`.
 pub(crate) fn register(state: &mut SessionState, snapshot: &Snapshot) {

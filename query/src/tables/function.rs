@@ -1,10 +1,10 @@
 //! How table functions are called. DataFusion's SQL refuses named arguments in FROM and drops their names in LATERAL, so
 //! our functions are planned here.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
-    catalog::{TableProvider, default_table_source::provider_as_source},
+    catalog::default_table_source::provider_as_source,
     common::Result,
     logical_expr::{
         LogicalPlanBuilder,
@@ -15,9 +15,14 @@ use datafusion::{
         Value,
     },
 };
-use runlake_engine::Snapshot;
+use runlake_engine::{Filter, RunInfo, Snapshot};
 
-use super::{history::History, rows, runs_wide::RunsWide};
+use super::{
+    chart::{Chart, Told},
+    history::History,
+    late, rows,
+    runs_wide::{self, RunsWide},
+};
 use crate::{QueryError, error::through_datafusion};
 
 /// Plans calls of our table functions over one snapshot.
@@ -29,6 +34,7 @@ pub(super) struct Functions {
 /// A table function of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
+    Chart,
     History,
     RunsWide,
 }
@@ -36,11 +42,14 @@ pub(super) enum Function {
 impl Function {
     /// The function that SQL calls `name`.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::History, Self::RunsWide].into_iter().find(|function| function.name() == name)
+        [Self::Chart, Self::History, Self::RunsWide]
+            .into_iter()
+            .find(|function| function.name() == name)
     }
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Chart => "chart",
             Self::History => "history",
             Self::RunsWide => "runs_wide",
         }
@@ -49,6 +58,7 @@ impl Function {
     /// How it is called.
     pub(super) fn usage(self) -> &'static str {
         match self {
+            Self::Chart => "chart('train/loss', runs => ['a', 'b'], buckets => 1000)",
             Self::History => "history('run', metrics => 'train/*')",
             Self::RunsWide => "runs_wide('project', columns => 'summary.*')",
         }
@@ -58,6 +68,60 @@ impl Function {
 impl Functions {
     pub(super) fn new(snapshot: Snapshot) -> Self {
         Self { snapshot }
+    }
+
+    fn chart(
+        &self,
+        arguments: &[FunctionArg],
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Chart> {
+        const PARAMETERS: [&str; 9] =
+            ["metric", "runs", "where", "x", "from", "to", "buckets", "smooth", "group"];
+        let function = Function::Chart;
+        let [metrics, runs, predicate, rest @ ..] = bind(function, arguments, PARAMETERS, context)?;
+        let metrics = metrics.ok_or_else(|| QueryError::Invalid {
+            detail: format!("chart needs a metric: write {}", function.usage()),
+        })?;
+        let mut told: [Option<String>; 6] = Default::default();
+        for ((told, value), name) in told.iter_mut().zip(rest).zip(&PARAMETERS[3..]) {
+            *told = one(function, name, value)?;
+        }
+        let [x, from, to, buckets, smooth, group] = told;
+        let told = Told { x, from, to, buckets, smooth, group };
+        let mut chosen = runs.map(|names| self.runs(&names)).transpose()?;
+        if let Some(predicate) = one(function, "where", predicate)? {
+            let matching = runs_wide::matching(&self.snapshot, &predicate, context)?;
+            chosen = Some(match chosen {
+                None => matching,
+                Some(mut chosen) => {
+                    chosen.retain(|run| matching.iter().any(|other| Arc::ptr_eq(run, other)));
+                    chosen
+                }
+            });
+        }
+        Chart::new(&self.snapshot, &metrics, chosen, &told)
+    }
+
+    /// The runs that `names` mean.
+    fn runs(&self, names: &[String]) -> Result<Vec<Arc<RunInfo>>> {
+        let wanted = Filter { runs: Some(names.to_vec()), ..Filter::default() };
+        let known = self.snapshot.runs_of(&wanted).map_err(through_datafusion)?;
+        // Most names are ids, and a chart may name hundreds: one look at all runs finds these.
+        let mut ids: HashMap<&str, Option<&Arc<RunInfo>>> =
+            names.iter().map(|name| (name.as_str(), None)).collect();
+        let mut twice = Vec::new();
+        for run in known.iter() {
+            if let Some(found) = ids.get_mut(&*run.run_id)
+                && found.replace(run).is_some()
+            {
+                twice.push(&*run.run_id);
+            }
+        }
+        let find = |name: &String| match ids.get(name.as_str()) {
+            Some(Some(run)) if !twice.contains(&name.as_str()) => Ok(Arc::clone(run)),
+            _ => self.snapshot.find_run(name).map_err(through_datafusion),
+        };
+        names.iter().map(find).collect()
     }
 }
 
@@ -90,6 +154,9 @@ impl RelationPlanner for Functions {
         };
         let arguments = &arguments.args;
         let (function, provider) = match own(name, context) {
+            Some(function @ Function::Chart) => {
+                (function, late::table(self.chart(arguments, context)?))
+            }
             Some(function @ Function::History) => {
                 let [run, metrics] = bind(function, arguments, ["run", "metrics"], context)?;
                 let run = one(function, "run", run)?.ok_or_else(|| QueryError::Invalid {
@@ -97,7 +164,7 @@ impl RelationPlanner for Functions {
                 })?;
                 let run = self.snapshot.find_run(&run).map_err(through_datafusion)?;
                 let history = History::new(&self.snapshot, run, metrics.as_deref())?;
-                (function, Arc::new(history) as Arc<dyn TableProvider>)
+                (function, late::table(history))
             }
             Some(function @ Function::RunsWide) => {
                 let [project, columns] =

@@ -10,26 +10,15 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType},
 };
-use async_trait::async_trait;
 use datafusion::{
-    catalog::{Session, TableProvider},
     common::{DataFusionError, Result},
-    execution::{
-        SendableRecordBatchStream, TaskContext,
-        memory_pool::{MemoryConsumer, MemoryReservation},
-    },
-    logical_expr::{Expr, TableType},
-    physical_plan::{
-        ExecutionPlan,
-        stream::RecordBatchStreamAdapter,
-        streaming::{PartitionStream, StreamingTableExec},
-    },
+    execution::memory_pool::MemoryReservation,
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use runlake_engine::{Filter, Hidden, RunInfo, SeriesKey, Snapshot};
 
 use super::{
     column::{self, DOUBLE, INTEGER},
+    late::Late,
     summary::SYSTEM,
 };
 use crate::{QueryError, error::through_datafusion, names};
@@ -37,15 +26,9 @@ use crate::{QueryError, error::through_datafusion, names};
 /// More columns are an error.
 const MOST_COLUMNS: usize = 1000;
 
-/// The history of one run.
+/// The history of one run: the series of it that become columns.
 #[derive(Debug)]
 pub(super) struct History {
-    wide: Arc<Wide>,
-}
-
-/// A run and the series of it that become columns.
-#[derive(Debug)]
-struct Wide {
     snapshot: Snapshot,
     run: Arc<RunInfo>,
     schema: SchemaRef,
@@ -96,80 +79,40 @@ impl History {
                 .chain(columns.into_iter().map(|name| (name, DOUBLE))),
         );
         let series = series.into_iter().map(|series| (series.metric, series.labels)).collect();
-        let wide = Wide { snapshot: snapshot.clone(), run, schema, series };
-        Ok(Self { wide: Arc::new(wide) })
+        Ok(Self { snapshot: snapshot.clone(), run, schema, series })
     }
 }
 
-#[async_trait]
-impl TableProvider for History {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.wide.schema)
+impl Late for History {
+    fn name(&self) -> &'static str {
+        "history"
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let projection = match projection {
-            Some(projection) => projection.clone(),
-            None => (0..self.wide.schema.fields().len()).collect(),
-        };
-        let schema = Arc::new(self.wide.schema.project(&projection)?);
-        let scan = Scan { wide: Arc::clone(&self.wide), schema: Arc::clone(&schema), projection };
-        Ok(Arc::new(StreamingTableExec::try_new(
-            schema,
-            vec![Arc::new(scan)],
-            None,
-            std::iter::empty(),
-            false,
-            limit,
-        )?))
-    }
-}
-
-/// The wanted columns of a history, built when it is read.
-#[derive(Debug, Clone)]
-struct Scan {
-    wide: Arc<Wide>,
-    schema: SchemaRef,
-    projection: Vec<usize>,
-}
-
-impl PartitionStream for Scan {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let scan = self.clone();
-        let size = context.session_config().batch_size();
-        let memory = MemoryConsumer::new("history").register(context.memory_pool());
-        let built = async move {
-            // Reading files and pivoting would hold up the other queries of this thread.
-            let (table, memory) = tokio::task::spawn_blocking(move || {
-                let table = scan.build(&memory)?;
-                Ok::<_, DataFusionError>((table, memory))
+    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<RecordBatch> {
+        let mut columns = self.read(memory)?;
+        for column in &mut columns {
+            column.settle();
+        }
+        let mut steps: Vec<i64> =
+            columns.iter().flat_map(|column| column.steps.iter().copied()).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        memory.try_grow(steps.len() * 9 * projection.len())?;
+        let arrays: Vec<ArrayRef> = projection
+            .iter()
+            .map(|&column| match column {
+                0 => Arc::new(Int64Array::from(steps.clone())) as ArrayRef,
+                1 => times(&steps, &columns),
+                at => values(&steps, &columns[at - 2]),
             })
-            .await
-            .map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
-            let rows = table.num_rows();
-            let slices = (0..rows).step_by(size.max(1)).map(move |start| {
-                // The memory is given back with the last slice.
-                let _held = &memory;
-                Ok(table.slice(start, size.min(rows - start)))
-            });
-            Ok::<_, DataFusionError>(stream::iter(slices))
-        };
-        let batches = stream::once(built).try_flatten().boxed();
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+            .collect();
+        let schema = Arc::new(self.schema.project(projection)?);
+        let options = RecordBatchOptions::new().with_row_count(Some(steps.len()));
+        Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
     }
 }
 
@@ -201,33 +144,10 @@ impl Points {
     }
 }
 
-impl Scan {
-    fn build(&self, memory: &MemoryReservation) -> Result<RecordBatch> {
-        let mut columns = self.read(memory)?;
-        for column in &mut columns {
-            column.settle();
-        }
-        let mut steps: Vec<i64> =
-            columns.iter().flat_map(|column| column.steps.iter().copied()).collect();
-        steps.sort_unstable();
-        steps.dedup();
-        memory.try_grow(steps.len() * 9 * self.projection.len())?;
-        let arrays: Vec<ArrayRef> = self
-            .projection
-            .iter()
-            .map(|&column| match column {
-                0 => Arc::new(Int64Array::from(steps.clone())) as ArrayRef,
-                1 => times(&steps, &columns),
-                at => values(&steps, &columns[at - 2]),
-            })
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(steps.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)
-    }
-
+impl History {
     /// The points that count, by column.
     fn read(&self, memory: &MemoryReservation) -> Result<Vec<Points>> {
-        let Wide { snapshot, run, series, .. } = &*self.wide;
+        let Self { snapshot, run, series, .. } = self;
         let mut filter = filter_of(run);
         let mut metrics: Vec<_> = series.iter().map(|(metric, _)| metric.to_string()).collect();
         metrics.dedup();

@@ -2,14 +2,23 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     sync::Arc,
 };
 
 use arrow::{
-    array::ArrayRef,
+    array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions},
     datatypes::{DataType, SchemaRef},
 };
-use datafusion::{common::Result, logical_expr::Expr};
+use datafusion::{
+    common::{DFSchema, Result},
+    logical_expr::{Expr, planner::RelationPlannerContext},
+    sql::sqlparser::{
+        ast::{Expr as SqlExpr, visit_expressions},
+        parser::Parser,
+        tokenizer::Token,
+    },
+};
 use runlake_engine::{Filter, RunInfo, Snapshot};
 use serde_json::{Map, Value};
 
@@ -20,7 +29,7 @@ use super::{
     runs,
     summary::Summaries,
 };
-use crate::{QueryError, names};
+use crate::{QueryError, dialect::Sql, names, process::Process};
 
 /// More columns are an error: a table of them is planned slowly and read by nobody.
 const MOST_COLUMNS: usize = 5000;
@@ -30,7 +39,8 @@ const MOST_COLUMNS: usize = 5000;
 pub(super) struct RunsWide {
     schema: SchemaRef,
     runs: Vec<Arc<RunInfo>>,
-    summaries: Summaries,
+    /// Of those who want them: they cost a look at every series.
+    summaries: Option<Summaries>,
     /// For each run, its flat configuration and summary by column.
     values: Vec<HashMap<String, Value>>,
 }
@@ -41,6 +51,15 @@ impl RunsWide {
         snapshot: &Snapshot,
         project: Option<&str>,
         patterns: Option<&[String]>,
+    ) -> Result<Self> {
+        Self::read_parts(snapshot, project, patterns, true)
+    }
+
+    fn read_parts(
+        snapshot: &Snapshot,
+        project: Option<&str>,
+        patterns: Option<&[String]>,
+        summaries: bool,
     ) -> Result<Self> {
         let filter = Filter {
             projects: project.map(|project| vec![project.to_owned()]),
@@ -56,13 +75,14 @@ impl RunsWide {
             projects.dedup();
             return Err(QueryError::unknown("project", project, projects).into());
         }
-        let summaries = Summaries::read(snapshot, &filter)?;
+        let summaries = if summaries { Some(Summaries::read(snapshot, &filter)?) } else { None };
         let values: Vec<_> = runs
             .iter()
             .map(|run| {
                 let mut values = HashMap::new();
-                for (part, map) in [("config", &run.config), ("summary", &summaries.of(run))] {
-                    collect(part, map, &mut values);
+                collect("config", &run.config, &mut values);
+                if let Some(summaries) = &summaries {
+                    collect("summary", &summaries.of(run), &mut values);
                 }
                 values
             })
@@ -104,6 +124,49 @@ impl RunsWide {
     }
 }
 
+/// The runs for which `predicate`, a condition on the columns of `runs_wide`, is true, newest first.
+pub(super) fn matching(
+    snapshot: &Snapshot,
+    predicate: &str,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<Vec<Arc<RunInfo>>> {
+    let wrong = |detail: &dyn std::fmt::Display| QueryError::Invalid {
+        detail: format!(
+            "argument where is a condition on runs_wide, and '{predicate}' is none: {detail}"
+        ),
+    };
+    let mut parser = Parser::new(&Sql).try_with_sql(predicate).map_err(|error| wrong(&error))?;
+    let parsed = parser.parse_expr().map_err(|error| wrong(&error))?;
+    if parser.peek_token().token != Token::EOF {
+        return Err(wrong(&format!("what does {} mean?", parser.peek_token())).into());
+    }
+    let mut names = Vec::new();
+    let _all: ControlFlow<()> = visit_expressions(&parsed, |part| {
+        if let SqlExpr::Identifier(ident) = part {
+            names.push(context.normalize_ident(ident.clone()));
+        }
+        ControlFlow::Continue(())
+    });
+    let summaries = names.iter().any(|name| name.starts_with("summary.") || name == "last_step");
+    let wide = RunsWide::read_parts(snapshot, None, Some(&names), summaries)?;
+    let all = DFSchema::try_from(Arc::clone(&wide.schema))?;
+    let expr = context.sql_to_expr(parsed, &all)?;
+    let columns = expr.column_refs();
+    let columns: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let places: Vec<usize> =
+        columns.iter().map(|name| wide.schema.index_of(name)).collect::<Result<_, _>>()?;
+    let schema = Arc::new(wide.schema.project(&places)?);
+    let (arrays, rows) = wide.build(&Filter::default(), &[], &columns)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)?;
+    let expr =
+        Process::current()?.state().create_physical_expr(expr, &DFSchema::try_from(schema)?)?;
+    let answers = expr.evaluate(&batch)?.into_array(rows)?;
+    let answers = answers.as_boolean_opt().ok_or_else(|| wrong(&"it is neither true nor false"))?;
+    let keep = |(_, answer): &(_, Option<bool>)| *answer == Some(true);
+    Ok(wide.runs.into_iter().zip(answers).filter(keep).map(|(run, _)| run).collect())
+}
+
 /// Puts the flat values of `map` into `values` under the columns that they belong to.
 fn collect(part: &str, map: &Map<String, Value>, values: &mut HashMap<String, Value>) {
     for (key, value) in config::flatten(map) {
@@ -128,7 +191,7 @@ impl Rows for RunsWide {
             .iter()
             .map(|column| {
                 if !column.contains('.') {
-                    return Ok(runs::array(column, &self.runs, Some(&self.summaries)));
+                    return Ok(runs::array(column, &self.runs, self.summaries.as_ref()));
                 }
                 let values = self.values.iter().map(|values| values.get(*column));
                 Ok(match self.schema.field_with_name(column)?.data_type() {

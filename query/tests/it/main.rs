@@ -1,6 +1,7 @@
 //! What SQL promises, checked on real lakes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test may fail as a test does")]
 
+mod chart;
 mod edge;
 mod errors;
 mod history;
