@@ -53,7 +53,7 @@ pub(crate) struct LogFile {
 #[derive(Debug)]
 enum Disk {
     /// The memory is a mapping of this file; what is synced stands in a copy.
-    Mapped { file: Arc<File>, synced: Mutex<Synced> },
+    Mapped { file: File, synced: Mutex<Synced> },
     /// Not at all: rows wait for a flush.
     None,
     /// What is published is appended to a file.
@@ -83,12 +83,7 @@ impl LogFile {
             })
             .map(|memory| {
                 let synced = Mutex::new(Synced::new(header.blocks as usize));
-                Self::new(
-                    header,
-                    path.clone(),
-                    Disk::Mapped { file: Arc::new(file), synced },
-                    memory,
-                )
+                Self::new(header, path.clone(), Disk::Mapped { file, synced }, memory)
             })
             .and_then(|made| disk::rename(&staged, &path).map(|()| made));
         if made.is_err() {
@@ -121,7 +116,7 @@ impl LogFile {
             places: Places::default(),
             defining: Mutex::new(()),
             is_on_disk: AtomicBool::new(is_mapped),
-            has_new_name: AtomicBool::new(is_mapped),
+            has_new_name: AtomicBool::new(false),
             is_whole: AtomicBool::new(false),
             fails_to_write: AtomicBool::new(false),
             synced: AtomicU64::new(0),
@@ -384,16 +379,11 @@ impl LogFile {
         self.memory.signed_word(HEARTBEAT_OFFSET).store(now_us, Ordering::Relaxed);
     }
 
-    /// Makes durable what [`LogFile::copy_to_sync`] or [`LogFile::write`] brought to disk before, or, of a mapped file that is
-    /// not the current one any more, the file itself: hardly a row comes to it that could meet that. Does nothing where
-    /// nothing is new. After a failure every call fails, with the same words, while there are rows that no successful sync
-    /// came after.
-    pub(crate) fn sync(&self, is_current: bool) -> io::Result<()> {
+    /// Makes durable what [`LogFile::copy_to_sync`] or [`LogFile::write`] brought to disk before. Does nothing where nothing
+    /// is new. After a failure every call fails, with the same words, while there are rows that no successful sync came
+    /// after.
+    pub(crate) fn sync(&self) -> io::Result<()> {
         let (at, path) = match &self.disk {
-            Disk::Mapped { file, .. } if !is_current => {
-                let published = self.published_bytes();
-                (Some((Arc::clone(file), published)), self.path.clone())
-            }
             Disk::Mapped { synced, .. } => {
                 let synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
                 (synced.file(), super::synced_path(&self.path))
@@ -546,7 +536,7 @@ mod tests {
         let mut log = file(folder.path());
         let mut block = log.claim(1).unwrap();
         block.append(16, |bytes| bytes.fill(1)).unwrap();
-        let sync = |log: &LogFile| log.copy_to_sync().and_then(|()| log.sync(true));
+        let sync = |log: &LogFile| log.copy_to_sync().and_then(|()| log.sync());
         sync(&log).unwrap();
         block.append(16, |bytes| bytes.fill(2)).unwrap();
         // A device that cannot be synced stands in for a disk that fails.

@@ -837,9 +837,10 @@ impl Writer {
             (files.open.clone(), std::mem::take(&mut files.unsynced_names))
         };
         let mut failed = None;
-        let current = self.current.load_full();
-        if let Err(error) = current.copy_to_sync() {
-            failed = Some(Error::io("copy", &current.path, error));
+        for file in &open {
+            if let Err(error) = file.copy_to_sync() {
+                failed = failed.or_else(|| Some(Error::io("copy", &file.path, error)));
+            }
         }
         let new_names = open.iter().filter(|file| file.take_new_name()).count();
         if unsynced_names || new_names > 0 {
@@ -853,7 +854,7 @@ impl Writer {
             }
         }
         for file in open {
-            if let Err(error) = file.sync(Arc::ptr_eq(&file, &current)) {
+            if let Err(error) = file.sync() {
                 if file.is_poisoned() && !file.is_sealed() {
                     self.abandon(&file);
                 }
