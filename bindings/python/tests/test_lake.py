@@ -211,6 +211,21 @@ def test_a_run_tells_what_the_lake_knows(digits: runlake.Lake) -> None:
     assert {"step", "train/loss", "train/accuracy", "eval/loss"} <= set(history.columns)
 
 
+def test_runs_are_chosen_by_condition_and_sorted(digits: runlake.Lake) -> None:
+    with runlake.init("digits", id="three", config={"lr": 0.01}) as run:
+        run.log({"train/loss": 0.001})
+
+    def ids(**how: Any) -> list[str]:
+        return [row["run_id"] for row in digits.runs(**how).to_dicts()]
+
+    assert ids(where='"config.lr" < 1', order_by='"summary.train/loss"') == ["three", "one"]
+    assert ids(project="digits", order_by='"config.lr" desc') == ["one", "three"]
+    assert ids(where="array_has(tags, 'a') or run_id = 'two'", order_by="run_id") == ["one", "two"]
+    assert ids(limit=1) == ["three"]
+    with pytest.raises(runlake.InvalidQuery, match="did you mean"):
+        digits.runs(where='"config.l" < 1')
+
+
 def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:
     columns = digits.history("one", metrics="train/*").columns
     assert [column for column in columns if "/" in column] == ["train/accuracy", "train/loss"]

@@ -34,17 +34,43 @@ def open(store: str | os.PathLike[str] | None = None) -> Lake:
 class Lake(_native.Lake):
     """A lake that is open for reading. Each query sees one consistent view of it, as it is at that moment."""
 
-    def runs(self, project: str | None = None) -> Relation:
-        """The runs, newest first, one row each.
+    def runs(
+        self,
+        project: str | None = None,
+        *,
+        where: str | None = None,
+        order_by: str | None = None,
+        limit: int | None = None,
+    ) -> Relation:
+        """The runs, newest first, one row each: the columns of SQL table `runs`.
+
+        With `where` or `order_by` they are the columns of `runs_wide` instead, with a column for each value of the
+        configuration and the summary.
+
+        Args:
+            project: only runs of this project.
+            where: a condition in SQL, on the columns of `runs_wide`: `"config.lr" > 0.01 and state = 'finished'`.
+            order_by: the columns to sort by, in SQL: `"summary.val/loss"`, `duration_s desc`.
+            limit: only so many.
 
         >>> import runlake
-        >>> run = runlake.init(project="digits", name="first")
-        >>> run.finish()
+        >>> for lr in (0.1, 0.01):
+        ...     with runlake.init(project="digits", config={"lr": lr}) as run:
+        ...         run.log({"loss": lr * 2})
         >>> runlake.open().runs("digits").to_dicts()[0]["state"]
         'finished'
+        >>> best = runlake.open().runs("digits", where='"config.lr" < 1', order_by='"summary.loss"', limit=1)
+        >>> best.to_dicts()[0]["config.lr"]
+        0.01
         """
-        where = "" if project is None else f"where project = {_text(project)} "
-        return self.sql(f"select * from runs {where}order by created_at desc, run_id")
+        if where is None and order_by is None:
+            table = "runs" if project is None else f"runs where project = {_text(project)}"
+            query = f"select * from {table} order by created_at desc, run_id"
+        else:
+            table = f"runs_wide({'' if project is None else _text(project)})"
+            condition = "" if where is None else f" where ({where})"
+            query = f"select * from {table}{condition} order by {order_by or 'created_at desc, run_id'}"
+        return self.sql(query if limit is None else f"{query} limit {int(limit)}")
 
     def run(self, run: str = "@last") -> RunInfo:
         """One run as the lake knows it now.
