@@ -180,14 +180,15 @@ pub(super) fn draw(
     for (job, held) in jobs.iter().zip(done) {
         for (part, held) in job.parts().zip(held) {
             let buckets = &mut drawn[within[part].slot];
-            for (number, (summary, first, last)) in held {
+            // In any order: no two of these are of one bucket.
+            held.into_iter().for_each(|(number, (summary, first, last))| {
                 buckets
                     .entry(number)
                     .and_modify(|held| {
                         *held = (held.0.merge(summary), held.1.before(first), held.2.after(last));
                     })
                     .or_insert((summary, first, last));
-            }
+            });
         }
     }
     let buckets = |held: FxHashMap<u64, Held>| {

@@ -84,6 +84,11 @@ fn below(number: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "places within a range that is known"
+    )]
     use proptest::prelude::*;
 
     use super::*;
