@@ -55,7 +55,9 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
-    use crate::{Filter, Lake, Points, SeriesIndex, State, segment::tests as segments};
+    use crate::{
+        Filter, Lake, LakeOptions, LogMode, Points, SeriesIndex, State, segment::tests as segments,
+    };
 
     /// A fuzz target, by the name of its folder.
     type Target = (&'static str, fn(&[u8]));
@@ -99,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("runs.lake");
         let lake = Lake::open_or_create(&path).unwrap();
-        let log = || {
+        let log_to = |lake: &Lake| {
             let run = lake.run("p").id("r").launch("one").tags(["a"]).start().unwrap();
             let (loss, acc) = (run.metric("loss").unwrap(), run.metric("val/läuft").unwrap());
             let rank = serde_json::json!({"rank": 1});
@@ -114,24 +116,33 @@ mod tests {
             run.summary("best", None).unwrap();
             run.finish(State::Finished).unwrap();
         };
-        log();
+        log_to(&lake);
         let files = |folder: &Path| {
             let mut paths: Vec<_> =
                 fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
             paths.sort();
             paths
         };
-        let writer = files(&path.join("log")).remove(0);
-        let image = fs::read(writer.join("000001.log")).unwrap();
+        let first_log = |lake: &Path| {
+            let writer = files(&lake.join("log")).remove(0);
+            fs::read(writer.join("000001.log")).unwrap()
+        };
+        let image = first_log(&path);
         keep("log_file", "as-written", &log::fuzzing::describe(&image, 0));
         keep("log_file", "mended", &log::fuzzing::describe(&image, 1));
         keep("log_file", "cut-short", &log::fuzzing::describe(&image, 3));
+        let written = folder.path().join("written.lake");
+        let options = LakeOptions { create: true, log_mode: LogMode::Pwrite, ..Default::default() };
+        log_to(&options.open(&written).unwrap());
+        let stream = first_log(&written);
+        keep("log_file", "stream", &log::fuzzing::describe(&stream, 0));
+        keep("log_file", "stream-mended", &log::fuzzing::describe(&stream, 1));
         let block = &image[log::blocks_start(4)..][..log::BLOCK_BYTES];
         let end = block.iter().rposition(|&byte| byte != 0).unwrap() + 1;
         keep("frames", "block", &[&[1], &block[..end.next_multiple_of(8)]].concat());
 
         lake.flush().unwrap();
-        log();
+        log_to(&lake);
         lake.flush().unwrap();
         let snapshot = lake.snapshot().unwrap();
         let points = &snapshot.segments()[0];

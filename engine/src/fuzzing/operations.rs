@@ -2,7 +2,7 @@
 //!
 //! Every byte of the input that begins an operation says which; those that follow are what it is done with, zeros where
 //! the input has ended. A kill is a copy of the lake's files, taken while its writer is in the middle of everything: what
-//! the next process finds is what the copy holds.
+//! the next process finds is what the copy holds. Every other process logs in pwrite mode.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use arrow::{
 use serde_json::{Map, Value, json};
 
 use super::Folder;
-use crate::{Filter, Lake, LakeOptions, Run, Snapshot, State};
+use crate::{Filter, Lake, LakeOptions, LogMode, Run, Snapshot, State};
 
 /// The most operations of one input, and the most points.
 const MOST_OPERATIONS: usize = 64;
@@ -70,6 +70,7 @@ impl Model {
 /// A process that has the lake open.
 struct Process {
     lake: Lake,
+    mode: LogMode,
     launch: String,
     /// A run for each project, once it is used.
     runs: [Option<Run>; 2],
@@ -77,9 +78,17 @@ struct Process {
 
 impl Process {
     fn new(path: &Path, number: usize) -> Self {
-        let options = LakeOptions { create: true, ..LakeOptions::default() };
+        let mode = [LogMode::Mapped, LogMode::Pwrite][number % 2];
+        let options = LakeOptions { create: true, log_mode: mode, ..LakeOptions::default() };
         let lake = options.open(path).expect("the lake can be opened");
-        Self { lake, launch: format!("launch-{number}"), runs: [None, None] }
+        Self { lake, mode, launch: format!("launch-{number}"), runs: [None, None] }
+    }
+
+    /// Sees to it that other processes see all rows: in pwrite mode they may wait in memory for some milliseconds.
+    fn show(&self) {
+        if self.mode == LogMode::Pwrite {
+            self.lake.sync().expect("it can be synced");
+        }
     }
 
     fn run(&mut self, at: usize) -> &Run {
@@ -142,12 +151,16 @@ pub(super) fn run(input: &[u8]) {
             }
             6 => {
                 processes += 1;
+                process.show();
                 path = kill(&path, &folder, processes);
                 process = Process::new(&path, processes);
             }
             7 => drop(process.lake.adopt(&mut |_, _| {}).expect("logs can be taken in")),
             8 => assert_holds(&process.lake, &model),
-            9 => assert_holds(&Lake::open(&path).expect("it is there"), &model),
+            9 => {
+                process.show();
+                assert_holds(&Lake::open(&path).expect("it is there"), &model);
+            }
             10 => {
                 let (run, key) = (input.below(2), format!("key {}", input.below(3)));
                 let value = (input.below(4) > 0).then(|| json!(input.byte()));

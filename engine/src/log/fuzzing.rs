@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use super::{
-    BLOCK_BYTES, HEADER_BYTES, LogFile, TAIL_STRIDE, blocks_start, file_bytes, file_name,
+    BLOCK_BYTES, HEADER_BYTES, LogFile, Mode, Passed, TAIL_STRIDE, blocks_start, file_bytes,
+    file_name,
     frame::{self, FRAME_HEADER, Frame, ManyRef, Next, Read},
     header::{FIXED, Header},
     reader::{LogReader, Tails},
-    tail_word,
+    tail_word, watermark_within,
 };
-use crate::{Error, Points, disk, names::MetricId};
+use crate::{Error, Points, SeriesIndex, disk, names::MetricId};
 
 /// The salt of the frames that have no file.
 const SALT: u32 = 7;
@@ -88,8 +89,8 @@ fn assert_reads_as_written(read: &Read<'_>) {
     }
 }
 
-/// Reads a log file: as its own host does, as another boot does, and as an adopter does who seals it first. It lies in
-/// `folder`, which is empty.
+/// Reads a log file: as its own host does, as another boot does, and as an adopter does: of a mapped file one who seals it
+/// first, of a stream one who comes while it is written. It lies in `folder`, which is empty.
 pub(crate) fn log_file(input: &[u8], folder: &Path) {
     let Some(image) = lay_out(input) else { return };
     let path = folder.join(file_name(1));
@@ -97,6 +98,13 @@ pub(crate) fn log_file(input: &[u8], folder: &Path) {
     let live = read_twice(&path, Tails::Exact);
     let booted = read_twice(&path, Tails::Unknown);
     let (Some((header, live)), Some(_)) = (live, booted) else { return };
+    if header.mode == Mode::Written {
+        let cut = usize::from(input.last().copied().unwrap_or_default());
+        let (head, stream) = image.split_at(HEADER_BYTES.min(image.len()));
+        let written = [head, &stream[..stream.len() * cut / 256]].concat();
+        stream_that_grows(&path, &written, &image);
+        return;
+    }
     if image.len() < file_bytes(header.blocks as usize) {
         let refused = LogFile::seal_orphan(&path, &header).expect_err("it was cut short");
         assert_eq!(refused.kind(), std::io::ErrorKind::UnexpectedEof);
@@ -105,6 +113,43 @@ pub(crate) fn log_file(input: &[u8], folder: &Path) {
     LogFile::seal_orphan(&path, &header).expect("it can be mapped");
     let (_, sealed) = read_twice(&path, Tails::Exact).expect("its header is what it was");
     assert_eq!(bits(&live), bits(&sealed), "sealing takes nothing away and adds nothing");
+}
+
+/// Reads a stream of which a part is written, and again once all of it is, as a reader who goes on does, and as an adopter
+/// who took the first part and the owner who keeps the rest. Together they find what somebody finds who comes last.
+fn stream_that_grows(path: &Path, written: &[u8], all: &[u8]) {
+    for tails in [Tails::Exact, Tails::Unknown] {
+        let open = || LogReader::open(path).expect("its header stands").expect("it is there");
+        let write = |bytes: &[u8]| {
+            disk::remove_if_there(path).expect("it can be removed");
+            disk::create_with(path, bytes).expect("it is gone");
+        };
+        let read = |reader: &mut LogReader| reader.read(tails).expect("the file can be read");
+        write(written);
+        let mut watcher = open();
+        let first = read(&mut watcher);
+        let mark = watermark_within(1, watcher.end());
+        disk::write_over(path, all).expect("it is there");
+        let more = read(&mut watcher);
+
+        let mut owner = open();
+        owner.pass(Passed::of(Some(mark), Some(mark), 1));
+        let rest = read(&mut owner);
+
+        let mut last = open();
+        let whole = read(&mut last);
+        // A frame before its names is nothing that a writer writes, and who comes early does not know them.
+        if !(watcher.problems().is_empty() && last.problems().is_empty()) {
+            continue;
+        }
+        for later in [more, rest] {
+            let mut found = (Points::default(), SeriesIndex::default());
+            found.0.extend(&mut found.1, &first.points);
+            found.0.extend(&mut found.1, &later.points);
+            assert_eq!(bits(&found.0), bits(&whole.points), "each row once, in its order");
+            assert_eq!([first.facts.as_slice(), &later.facts].concat(), whole.facts);
+        }
+    }
 }
 
 /// The header and the points of a log file, if it is one.
@@ -156,7 +201,8 @@ fn lay_out(input: &[u8]) -> Option<Vec<u8>> {
     }
     let blocks = image.get(12..16)?.first_chunk().map_or(0, |&blocks| u32::from_le_bytes(blocks));
     let whole = file_bytes(blocks.min(1 << 16) as usize);
-    if flags & CUT_SHORT == 0 && whole <= FILE_BYTES {
+    let is_stream = image.get(20) == Some(&1);
+    if flags & CUT_SHORT == 0 && whole <= FILE_BYTES && !is_stream {
         image.resize(whole.max(image.len()), 0);
     }
     Some(image)
@@ -195,6 +241,10 @@ fn mend(image: &mut [u8]) {
         place.copy_from_slice(&crc.to_le_bytes());
     }
     let (blocks, salt) = (word(image, 12) as usize, word(image, 16));
+    if image.get(20) == Some(&1) {
+        mend_frames(salt, image.get_mut(HEADER_BYTES..).unwrap_or_default());
+        return;
+    }
     if file_bytes(blocks.min(1 << 16)) > FILE_BYTES {
         return;
     }
