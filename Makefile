@@ -98,9 +98,9 @@ prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a l
 	else
 		echo "valgrind is missing: this step is left out"
 	fi
-	echo "[4/8] crashes at every moment, every operation of a disk that fails, images of a power cut; that the mutants fit"
+	echo "[4/8] crashes at every moment, every operation of a disk that fails, images of a power cut; each of the mutants"
 	RUNLAKE_CRASHES=20000 RUNLAKE_FAULTS=1000000 cargo test --workspace --lib -- --nocapture lake::crash lake::faults
-	RUNLAKE_IMAGES=100000 cargo test --workspace --test it -- --nocapture images mutants
+	RUNLAKE_IMAGES=100000 RUNLAKE_MUTANTS=all cargo test --workspace --test it -- --nocapture images mutants
 	echo "[5/8] kills"
 	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked
 	echo "[6/8] made-up logs, damage, and a log of 4 GiB"

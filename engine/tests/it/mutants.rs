@@ -8,7 +8,8 @@
 //! +lines that take their place
 //! ```
 //! `RUNLAKE_MUTANTS=all`, or names with commas between, builds the engine with each of them and runs the tests: a minute
-//! each. Without it this test says only whether each can be put in place.
+//! each, and longer where it takes many crashes to notice. Without it this test says only whether each can be put in
+//! place.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// How many crashes each test tries, at first and where nobody has noticed.
+const CRASHES: [usize; 2] = [200, 2000];
 /// No test of a mutant may write a larger file, in units of 1 KiB, or take longer, in seconds.
 const MOST_KIB: u32 = 64 << 10;
 const MOST_SECONDS: u32 = 600;
@@ -131,12 +134,14 @@ fn build(tree: &Path) -> PathBuf {
     PathBuf::from(executable.expect("cargo says where it put the tests"))
 }
 
-/// The tests of crashes and faults that fail.
-fn failures(tests: &Path) -> Vec<String> {
+/// The tests of crashes and faults that fail when each tries so many crashes.
+fn failures(tests: &Path, crashes: usize) -> Vec<String> {
     let limited = format!(
         "ulimit -f {MOST_KIB}; exec timeout {MOST_SECONDS} \"$0\" lake::crash lake::faults"
     );
-    let ran = Command::new("bash").args(["-c", &limited]).arg(tests).output().unwrap();
+    let mut bash = Command::new("bash");
+    let bash = bash.args(["-c", &limited]).arg(tests).env("RUNLAKE_CRASHES", crashes.to_string());
+    let ran = bash.output().unwrap();
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     let failed = said.lines().filter_map(|line| {
         line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)
@@ -153,7 +158,7 @@ fn crash_tests_catch_every_mutant() {
         std::env::var("CARGO_TARGET_DIR").map_or_else(|_| root().join("target"), PathBuf::from);
     let tree = target.join("mutants");
     copy_sources(root(), &tree);
-    assert_eq!(failures(&build(&tree)), [""; 0], "without a mutant all is well");
+    assert_eq!(failures(&build(&tree), CRASHES[0]), [""; 0], "without a mutant all is well");
     let mut missed = Vec::new();
     for mutant in Mutant::all() {
         if wanted != "all" && !wanted.split(',').any(|name| name == mutant.name) {
@@ -163,10 +168,14 @@ fn crash_tests_catch_every_mutant() {
         for (path, text) in mutant.files() {
             fs::write(tree.join(path), text).unwrap();
         }
-        let failed = failures(&build(&tree));
-        println!("{}: caught by {failed:?}", mutant.name);
-        if failed.is_empty() {
-            missed.push(mutant.name);
+        let tests = build(&tree);
+        let caught = CRASHES.iter().find_map(|&crashes| {
+            let failed = failures(&tests, crashes);
+            (!failed.is_empty()).then_some((crashes, failed))
+        });
+        match caught {
+            Some((crashes, by)) => println!("{}: {crashes} crashes, caught by {by:?}", mutant.name),
+            None => missed.push(mutant.name),
         }
     }
     assert_eq!(missed, [""; 0], "nobody notices");
