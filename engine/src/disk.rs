@@ -161,6 +161,11 @@ pub(crate) fn open_for_mapping(path: &Path) -> io::Result<File> {
     ask(Op::Map, &[path], || OpenOptions::new().read(true).write(true).open(path))
 }
 
+/// Maps a file by `map`; `path` is its name. Says what the system said.
+pub(crate) fn mapping<T>(path: &Path, map: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    ask(Op::Map, &[path], map)
+}
+
 /// Creates a file with `bytes`; neither durable nor whole at once. For files that nobody misses after a power cut.
 pub(crate) fn create_with(path: &Path, bytes: &[u8]) -> Result<()> {
     write(&create(path)?, path, bytes).map_err(|e| Error::io("write", path, e))

@@ -715,7 +715,12 @@ impl Core {
             return Ok(Flushed::default());
         }
         let tables = &self.process().tables;
-        let flushed = flush::own(tables, writer, &self.host, os::now_us(), goes_on)?;
+        let own = || flush::own(tables, writer, &self.host, os::now_us(), goes_on);
+        let mut flushed = own()?;
+        if writer.is_stranded() && goes_on() {
+            // Rows that wait in memory behind what is flushed by now: the tables take rows, so they take these.
+            flushed.points += own()?.points;
+        }
         if writer.is_taken() {
             self.move_on(writer)?;
             self.flush_left()?;

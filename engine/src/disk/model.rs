@@ -151,6 +151,8 @@ pub(crate) enum Failing {
     Broken,
     /// Files cannot be synced.
     Syncs,
+    /// Files cannot be mapped.
+    Maps,
     /// Nothing changes any more: whoever asked is dead, only does not know.
     Dead,
 }
@@ -170,6 +172,7 @@ impl Failing {
             ),
             Self::Broken => true,
             Self::Syncs => op == Op::Sync,
+            Self::Maps => op == Op::Map,
             Self::Dead => op != Op::Read,
         }
     }
@@ -178,6 +181,7 @@ impl Failing {
         match self {
             Self::Full => io::Error::from(Errno::NOSPC),
             Self::Quota => io::Error::from(Errno::DQUOT),
+            Self::Maps => io::Error::from(Errno::NODEV),
             _ => io::Error::from(Errno::IO),
         }
     }

@@ -3,11 +3,13 @@
 //!
 //! `RUNLAKE_FAULTS` says how many faults are tried at most; there are a few hundred operations.
 
+use std::{fmt, path::Path};
+
 use super::{LakeOptions, crash};
 use crate::{
-    Filter, Lake, LogMode, Result, State,
+    Filter, Lake, LogMode, Result, RunStats, State,
     disk::model::{Disk, Failing, Fault},
-    log,
+    log::{self, Mode},
 };
 
 const ROUNDS: i64 = 4;
@@ -71,11 +73,17 @@ fn train(setting: Setting, fault: Fault) -> Outcome {
     lake.compact(true, &mut |_, _| true).unwrap();
     let stats = run.finish(State::Finished).unwrap();
     drop((run, lake));
-    assert_eq!(stats.rows + stats.dropped_rows, logged as u64, "{fault:?}: every row is counted");
+    let kept = check(&root, logged as u64, stats, &fault);
+    Outcome { asked, reported, kept, dropped: stats.dropped_rows }
+}
 
-    let snapshot = Lake::open(&root).unwrap().snapshot().unwrap();
-    assert_eq!(snapshot.problems(), [""; 0], "{fault:?}");
-    let mut there = vec![0; logged];
+/// Asserts that of so many rows each is there or counted, and none is there twice. How many are there.
+fn check(root: &Path, logged: u64, stats: RunStats, when: &dyn fmt::Debug) -> u64 {
+    assert_eq!(stats.rows + stats.dropped_rows, logged, "{when:?}: every row is counted");
+
+    let snapshot = Lake::open(root).unwrap().snapshot().unwrap();
+    assert_eq!(snapshot.problems(), [""; 0], "{when:?}");
+    let mut there = vec![0; usize::try_from(logged).unwrap()];
     for segment in snapshot.segments() {
         segment.check().unwrap();
     }
@@ -88,16 +96,16 @@ fn train(setting: Setting, fault: Fault) -> Outcome {
         let steps = batch.column(5).as_primitive::<Int64Type>();
         let values = batch.column(7).as_primitive::<Float64Type>();
         for (step, value) in steps.values().iter().zip(values.values()) {
-            assert_eq!(*value, *step as f64, "{fault:?}");
+            assert_eq!(*value, *step as f64, "{when:?}");
             there[usize::try_from(*step).unwrap()] += 1;
         }
     }
     let kept: u64 = there.iter().sum();
-    assert!(there.iter().all(|&times| times <= 1), "{fault:?}: a row is there twice");
-    assert_eq!(kept, stats.rows, "{fault:?}: a row that was kept is lost");
+    assert!(there.iter().all(|&times| times <= 1), "{when:?}: a row is there twice");
+    assert_eq!(kept, stats.rows, "{when:?}: a row that was kept is lost");
     let info = snapshot.find_run("r").unwrap();
-    assert_eq!(info.dropped_rows, stats.dropped_rows, "{fault:?}: readers are told");
-    Outcome { asked, reported, kept, dropped: stats.dropped_rows }
+    assert_eq!(info.dropped_rows, stats.dropped_rows, "{when:?}: readers are told");
+    kept
 }
 
 /// Lets each of the operations fail in turn, or as many of them as are asked for, and so many that follow. How many rows
@@ -115,7 +123,8 @@ fn try_faults(setting: Setting, failing: Failing, times: u64) -> u64 {
         kept += outcome.kept;
         dropped += outcome.dropped;
     }
-    assert!(reported > 0, "whatever fails, nobody hears of it");
+    // A file that cannot be mapped costs nothing that anybody would have to hear of.
+    assert!(reported > 0 || failing == Failing::Maps, "whatever fails, nobody hears of it");
     println!(
         "{setting:?}, {failing:?}, {times} at once, from {tried} of {} operations on: {reported} were reported, the others \
          cost nothing; {kept} rows kept, {dropped} dropped and counted, 0 lost, 0 twice",
@@ -165,4 +174,49 @@ fn a_disk_that_fails_once_costs_no_row() {
 #[test]
 fn a_disk_that_fails_for_a_while_costs_no_row_that_has_room_in_memory() {
     try_with_ample_memory(Failing::Broken, 50);
+}
+
+#[test]
+fn where_a_file_cannot_be_mapped_now_and_then_no_row_is_lost() {
+    let setting = Setting { mode: LogMode::Mapped, spill_bytes: AMPLE };
+    for times in [1, 1_000_000] {
+        assert_eq!(try_faults(setting, Failing::Maps, times), 0);
+    }
+}
+
+/// Logs and finishes on a disk where nothing can be mapped, from before or behind the start of a run on. How its log was
+/// written; every row was kept.
+fn log_without_maps(is_started: bool) -> Mode {
+    let folder = crash::folder();
+    let disk = Disk::watch_to_fail(folder.path());
+    let root = folder.path().join("runs.lake");
+    let mut options = LakeOptions { create: true, ..LakeOptions::default() };
+    (options.log_mode, options.spill_bytes) = (LogMode::Mapped, AMPLE);
+    let lake = options.open(&root).unwrap();
+    let refuse = || disk.fail(Some(Fault { failing: Failing::Maps, after: 0, times: u64::MAX }));
+    if !is_started {
+        refuse();
+    }
+    let run = lake.run("p").id("r").start().unwrap();
+    refuse();
+    let logged = 20_000;
+    for step in 0..logged {
+        run.log_named(step, &[("m", step as f64)]).unwrap();
+    }
+    let mode = lake.core().writer().unwrap().mode();
+    let stats = run.finish(State::Finished).unwrap();
+    drop((run, lake));
+    let kept = check(&root, logged.cast_unsigned(), stats, &"nothing can be mapped");
+    assert_eq!(kept, logged.cast_unsigned());
+    mode
+}
+
+#[test]
+fn where_no_file_can_be_mapped_rows_are_written_as_in_pwrite_mode() {
+    assert_eq!(log_without_maps(false), Mode::Written);
+}
+
+#[test]
+fn where_no_further_file_can_be_mapped_rows_wait_in_memory_and_the_end_of_the_run_flushes_them() {
+    assert_eq!(log_without_maps(true), Mode::Mapped);
 }

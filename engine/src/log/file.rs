@@ -75,7 +75,7 @@ impl LogFile {
         let file = disk::create_for_mapping(&staged)?;
         let made = disk::reserve(&file, &staged, bytes as u64)
             .and_then(|()| os::fill(&file, bytes as u64, is_awaited))
-            .and_then(|()| Memory::of_file(&file, bytes))
+            .and_then(|()| disk::mapping(&staged, || Memory::of_file(&file, bytes)))
             .inspect(|memory| {
                 if !is_awaited() {
                     memory.prefault();
@@ -392,6 +392,7 @@ impl LogFile {
                 let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
                 (stream.file(), self.path.clone())
             }
+            Disk::None if self.published_bytes() == 0 => return Ok(()),
             Disk::None => {
                 return Err(io::Error::new(
                     io::ErrorKind::StorageFull,

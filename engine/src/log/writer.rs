@@ -897,42 +897,39 @@ impl Writer {
             return files.open.clone();
         }
         let current = self.current.load_full();
-        let waits = match self.mode {
-            Mode::Mapped if current.is_spill() => files.open.len() > 1,
-            Mode::Mapped | Mode::Written => current.published_bytes() > 0,
-        };
+        let waits = current.published_bytes() > 0;
         let blocks =
             if current.is_half_full() { next_blocks(&current) } else { current.header.blocks };
         // Where no file can be had, what stands before the current one is flushed all the same.
-        let next = match self.mode {
-            _ if !waits => None,
-            Mode::Mapped => {
-                if files.next.is_none() && !files.making {
-                    let number = files.begin();
-                    drop(files);
-                    let _prepared = self.make_next(number, blocks);
-                    files = self.files();
-                }
-                // Rows in memory are not seen before they are flushed, so this waits longer than a thread that logs.
-                files = self.changed.wait_while(files, FLUSH_WAITS, |files| files.making);
-                files.next.take_if(|_| self.is_current(&current))
+        let mut next = None;
+        if waits && self.mode == Mode::Mapped {
+            if files.next.is_none() && !files.making {
+                let number = files.begin();
+                drop(files);
+                let _prepared = self.make_next(number, blocks);
+                files = self.files();
             }
-            Mode::Written => {
-                // It is flushed with the others: whoever logs meanwhile waits until that has made room.
-                self.seal_own(&current);
-                let blocks = self.room(&files, &current, blocks, 1);
-                Some(blocks)
-                    .filter(|&blocks| blocks > 0)
-                    .and_then(|blocks| self.in_memory(&mut files, blocks).ok())
-            }
-        };
+            // Rows in memory are not seen before they are flushed, so this waits longer than a thread that logs.
+            files = self.changed.wait_while(files, FLUSH_WAITS, |files| files.making);
+            next = files.next.take_if(|_| self.is_current(&current));
+        }
+        // What is in memory is flushed with the others: whoever logs meanwhile waits until that has made room. In mapped
+        // mode once it stands alone: then the tables take rows, although the disk has no file for a log.
+        let is_alone = || self.is_current(&current) && current.is_spill() && files.open.len() == 1;
+        if waits && next.is_none() && (self.mode == Mode::Written || is_alone()) {
+            self.seal_own(&current);
+            let blocks = self.room(&files, &current, blocks, 1);
+            next = Some(blocks)
+                .filter(|&blocks| blocks > 0)
+                .and_then(|blocks| self.in_memory(&mut files, blocks).ok());
+        }
         if let Some(next) = next {
             self.follow(&mut files, next);
         }
         let current = self.current.load_full();
         let is_below = |file: &&Arc<LogFile>| {
             file.header.number < current.header.number
-                || self.mode == Mode::Written && file.is_sealed()
+                || (self.mode == Mode::Written || file.is_spill()) && file.is_sealed()
         };
         let below: Vec<_> = files.open.iter().filter(is_below).cloned().collect();
         drop(files);
