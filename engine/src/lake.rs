@@ -263,6 +263,7 @@ impl Lake {
 
     /// Flushes what this process logged so far and waits for the commit.
     pub fn flush(&self) -> Result<Flushed> {
+        self.0.settle();
         match self.0.process().writer.load_full() {
             Some(writer) => self.0.flush_writer(&writer, &|| true),
             None => Ok(Flushed::default()),
@@ -271,6 +272,7 @@ impl Lake {
 
     /// Makes durable what this process logged so far.
     pub fn sync(&self) -> Result<()> {
+        self.0.settle();
         let process = self.0.process();
         let Some(writer) = process.writer.load_full() else { return Ok(()) };
         let background = lock(&process.background).clone();
@@ -662,6 +664,11 @@ impl Core {
     /// Remembers a run that was started here.
     pub(crate) fn enter(&self, run: &Run) {
         self.runs.push(run.downgrade());
+    }
+
+    /// Waits until no row of the runs that were started here waits for its step.
+    fn settle(&self) {
+        self.runs.iter().filter_map(|(_, run)| run.upgrade()).for_each(|run| run.settle());
     }
 
     /// Appends a frame to this process's log.

@@ -4,7 +4,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Once,
+        Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -18,8 +18,13 @@ use crate::{
     log::{NO_LABELS, frame::Frame, run_key, writer::NotKept},
     names::{LabelsId, MetricId, RunName},
     os,
+    process::PerProcess,
     runs::name_of,
 };
+
+mod past;
+
+use past::Past;
 
 /// The most bytes that the name of a run, a project or a metric may have.
 const NAME_BYTES_MAX: usize = 512;
@@ -139,7 +144,7 @@ impl RunBuilder {
             number,
             next_step: AtomicI64::new(0),
             continues: known,
-            looked_back: Once::new(),
+            past: PerProcess::default(),
             clock: Clock::after(0),
             is_open: AtomicBool::new(false),
             counters: std::array::from_fn(|_| CachePadded::default()),
@@ -182,8 +187,8 @@ struct Inner {
     next_step: AtomicI64,
     /// True where the run may have been there before this process.
     continues: bool,
-    /// Done once somebody has looked how far it got before.
-    looked_back: Once,
+    /// How far it got before.
+    past: PerProcess<Past>,
     /// The clock of the last fact.
     clock: Clock,
     /// True while this process says that the run is running.
@@ -337,9 +342,14 @@ impl Run {
         if points.is_empty() {
             return Ok(());
         }
-        let step = self.take_steps(step.into(), 1);
-        let time = time.unwrap_or_else(os::now_us);
+        let step = step.into();
         let labels = labels.map_or(NO_LABELS, |labels| labels.0);
+        if step.is_none() && !self.knows_past() {
+            let time = time.unwrap_or_else(os::now_us);
+            return self.put_aside(past::Row::One { labels, time, points: points.to_vec() });
+        }
+        let step = self.take_steps(step, 1);
+        let time = time.unwrap_or_else(os::now_us);
         let frame = Frame::Row { run: self.inner.number, labels, step, time, points };
         self.keep(&frame, 1, points.len() as u64)
     }
@@ -379,13 +389,34 @@ impl Run {
         }
         let now = os::now_us();
         let labels = labels.map_or(NO_LABELS, |labels| labels.0);
-        let mut first = match steps {
+        let first = match steps {
             Some(steps) => {
                 steps.iter().max().map(|&last| self.take_steps(Some(last), 1));
                 0
             }
+            None if !self.knows_past() => {
+                let (times, values) = (times.map(<[i64]>::to_vec), values.to_vec());
+                let metric = metric.0;
+                let row = past::Row::Many { labels, metric, time: now, times, values };
+                return self.put_aside(row);
+            }
             None => self.take_steps(None, values.len() as i64),
         };
+        self.keep_many(labels, metric.0, first, now, steps, times, values)
+    }
+
+    /// Keeps many points of one metric, in parts. `first` is the step of the first where none are given.
+    #[expect(clippy::too_many_arguments, reason = "they are what a frame says")]
+    fn keep_many(
+        &self,
+        labels: u32,
+        metric: u32,
+        mut first: i64,
+        time: i64,
+        steps: Option<&[i64]>,
+        times: Option<&[i64]>,
+        values: &[f64],
+    ) -> Result<()> {
         for (at, values) in values.chunks(MANY_POINTS).enumerate() {
             let part = |column: &[i64]| -> std::ops::Range<usize> {
                 let start = at * MANY_POINTS;
@@ -394,9 +425,9 @@ impl Run {
             let frame = Frame::Many {
                 run: self.inner.number,
                 labels,
-                metric: metric.0,
+                metric,
                 step: first,
-                time: now,
+                time,
                 steps: steps.map(|column| &column[part(column)]),
                 times: times.map(|column| &column[part(column)]),
                 values,
@@ -435,6 +466,7 @@ impl Run {
     /// Ends the run in `state` and makes it durable. Rows that are logged later are still kept.
     pub fn finish(&self, state: State) -> Result<RunStats> {
         self.inner.lake.core().hurry_merge();
+        self.settle();
         self.say_dropped()?;
         // ORDERING: Relaxed, the flag stands alone.
         self.inner.is_open.store(false, Ordering::Relaxed);
@@ -480,10 +512,9 @@ impl Run {
         self.inner.dropped_rows.load(Ordering::Relaxed)
     }
 
-    /// The first of `count` steps: those asked for, or those that come next.
+    /// The first of `count` steps: those asked for, or, of a run of which is known how far it got, those that come next.
     #[inline]
     fn take_steps(&self, asked: Option<i64>, count: i64) -> i64 {
-        let next = &self.inner.next_step;
         // ORDERING: Relaxed throughout: the counter gives out numbers and guards no data.
         if let Some(step) = asked {
             let (Counters { after_asked, .. }, is_mine) = Counters::mine(&self.inner.counters);
@@ -497,14 +528,14 @@ impl Run {
             }
             return step;
         }
-        if self.inner.continues {
-            // Threads that come meanwhile wait here: they must not begin at 0.
-            self.inner.looked_back.call_once(|| {
-                let before = self.inner.lake.core().last_step(self.project(), self.id());
-                let after = before.map_or(0, |step| step.saturating_add(1));
-                next.fetch_max(after, Ordering::Relaxed);
-            });
-        }
+        self.next_steps(count)
+    }
+
+    /// The first of `count` steps that come next.
+    #[inline]
+    fn next_steps(&self, count: i64) -> i64 {
+        let next = &self.inner.next_step;
+        // ORDERING: Relaxed, as in `take_steps`.
         let asked = self.inner.counters.iter().map(|own| own.after_asked.load(Ordering::Relaxed));
         if let Some(after) = asked.max().filter(|&after| after > next.load(Ordering::Relaxed)) {
             next.fetch_max(after, Ordering::Relaxed);
@@ -523,12 +554,16 @@ impl Run {
                 Counters::add(&counters.points, points, is_mine);
                 Ok(())
             }
-            Err(error) => {
-                self.inner.dropped_rows.fetch_add(rows, Ordering::Relaxed);
-                self.inner.lake.core().count_dropped(&self.inner.name, rows);
-                self.refuse(error)
-            }
+            Err(error) => self.drop_rows(rows, error),
         }
+    }
+
+    /// Counts rows that cannot be kept.
+    #[cold]
+    fn drop_rows(&self, rows: u64, error: NotKept) -> Result<()> {
+        self.inner.dropped_rows.fetch_add(rows, Ordering::Relaxed);
+        self.inner.lake.core().count_dropped(&self.inner.name, rows);
+        self.refuse(error)
     }
 
     #[cold]
