@@ -20,7 +20,7 @@ use super::features;
 use crate::{
     Filter, MetricId, Points,
     catalog::{Table, TableKind},
-    compaction::{self, World},
+    compaction::{self, Compacted, World},
     disk::{
         self,
         model::{Disk, Failing, Fault, Image, Moment, Watched},
@@ -432,19 +432,22 @@ fn adopt(tables: &Tables, host: &Host) -> u64 {
     try_to_adopt(tables, host).unwrap().adopted
 }
 
-fn compact(tables: &Tables, gc_now: bool, later_us: i64) {
+fn try_to_compact(tables: &Tables, gc_now: bool, later_us: i64) -> crate::Result<Compacted> {
     let now_us = || os::now_us() + later_us;
     let mut goes_on = |_, _| true;
     let mut world = World { now_us: &now_us, ..World::here(&mut goes_on) };
-    let done = compaction::run(
+    compaction::run(
         &tables.root,
         &tables.points,
         &tables.facts,
         &crate::deletion::RunKeys::default(),
         gc_now,
         &mut world,
-    );
-    assert_eq!(done.unwrap().problems, [""; 0]);
+    )
+}
+
+fn compact(tables: &Tables, gc_now: bool, later_us: i64) {
+    assert_eq!(try_to_compact(tables, gc_now, later_us).unwrap().problems, [""; 0]);
 }
 
 /// Everything that a lake holds, sorted, and what of it could not be read.
@@ -713,9 +716,13 @@ fn rows_that_a_sync_failed_to_keep_are_not_taken_for_synced() {
     trial.crash(50);
 }
 
-/// A process dies at every operation of `work`, another one goes on with what it sees, and then the power is cut: what the
-/// first one had done need not be durable.
-fn die_in_the_middle_of(work: impl Fn(&Trainer<'_>) -> crate::Result<Flushed>) {
+/// A process dies at every operation of `work`, for which it has prepared, another one goes on with what it sees, and then
+/// the power is cut: what the first one had done need not be durable.
+fn die_in_the_middle_of(
+    prepare: impl Fn(&mut Trainer<'_>),
+    work: impl Fn(&Trainer<'_>) -> crate::Result<()>,
+    go_on: impl Fn(&Tables),
+) {
     let mut tried = Tried::default();
     // All operations where many crashes are asked for.
     let every = (2000 / crashes()).clamp(1, 8);
@@ -730,6 +737,7 @@ fn die_in_the_middle_of(work: impl Fn(&Trainer<'_>) -> crate::Result<Flushed>) {
         let mut dying = trial.trainer("b");
         dying.log(1);
         dying.sync();
+        prepare(&mut dying);
         trial.disk.fail(Some(Fault { failing: Failing::Dead, after, times: u64::MAX }));
         // Dead or not, nobody is there to be told.
         drop(work(&dying));
@@ -740,23 +748,44 @@ fn die_in_the_middle_of(work: impl Fn(&Trainer<'_>) -> crate::Result<Flushed>) {
             break;
         }
         let first = trial.disk.count();
-        adopt(&tables(&trial.root), &Host::this());
-        compact(&tables(&trial.root), true, 0);
+        go_on(&tables(&trial.root));
         tried.add(&trial.crash_from(first, crashes() / 8));
     }
     println!("{tried}: 0 lost, 0 twice");
 }
 
+/// What another process does first.
+fn adopt_and_merge(tables: &Tables) {
+    adopt(tables, &Host::this());
+    compact(tables, true, 0);
+}
+
 #[test]
 fn rows_survive_a_process_that_dies_while_it_takes_in_those_of_another() {
-    die_in_the_middle_of(|dying| try_to_adopt(&dying.tables, &Host::this()));
+    let work = |dying: &Trainer<'_>| try_to_adopt(&dying.tables, &Host::this()).map(drop);
+    die_in_the_middle_of(|_| {}, work, adopt_and_merge);
 }
 
 #[test]
 fn rows_survive_a_process_that_dies_while_it_flushes_its_own() {
-    die_in_the_middle_of(|dying| {
-        flush::own(&dying.tables, &dying.writer, &Host::this(), os::now_us(), &|| true)
-    });
+    let work = |dying: &Trainer<'_>| {
+        let Trainer { tables, writer, .. } = dying;
+        flush::own(tables, writer, &Host::this(), os::now_us(), &|| true).map(drop)
+    };
+    die_in_the_middle_of(|_| {}, work, adopt_and_merge);
+}
+
+#[test]
+fn rows_survive_a_process_that_dies_while_it_merges() {
+    let prepare = |dying: &mut Trainer<'_>| {
+        for _ in 0..2 {
+            dying.log(1);
+            dying.flush();
+        }
+    };
+    let work = |dying: &Trainer<'_>| try_to_compact(&dying.tables, false, 0).map(drop);
+    // Whoever collects next rests on a merge that nobody has made durable.
+    die_in_the_middle_of(prepare, work, |tables| compact(tables, true, 0));
 }
 
 /// Lets one of several threads go on at a time, and decides by chance which.
