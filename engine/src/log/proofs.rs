@@ -699,3 +699,38 @@ fn of_a_stream_its_adopter_takes_the_first_part_and_its_owner_the_rest() {
         assert_each_once(found, steps(0, rows).chain([-1]));
     });
 }
+
+#[test]
+fn a_flush_takes_a_stream_with_what_is_not_written_yet_and_the_rest_is_logged_elsewhere() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer_in(Mode::Written);
+        let (threads, rows) = (size(1, 3), size(2, 8));
+        lake.log(&writer, -1).unwrap();
+        let spawned: Vec<_> = (0..threads)
+            .map(|me| {
+                let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+                thread::spawn(move || {
+                    for step in steps(me, rows) {
+                        lake.log(&writer, step).unwrap();
+                        writer.write().unwrap();
+                    }
+                })
+            })
+            .collect();
+        let taken = writer.seal_below();
+        let mut found: Vec<i64> =
+            taken.iter().flat_map(|file| read(&mut LogReader::of_own(file).unwrap())).collect();
+        let last = taken.last().expect("there is a row").header.number;
+        writer.forget(last).unwrap();
+        spawned.into_iter().for_each(|thread| thread.join().unwrap());
+        writer.write().unwrap();
+        let left = files(&writer.folder);
+        assert!(
+            left.iter().all(|&number| number > last),
+            "{left:?}: what is in the tables is back"
+        );
+        found.extend(read_streams(&writer.folder));
+        assert_each_once(found, (0..threads).flat_map(|me| steps(me, rows)).chain([-1]));
+    });
+}
