@@ -199,8 +199,7 @@ impl Cursor {
     /// Publishes a frame of `bytes` bytes, for which there is room, and whose names are defined.
     #[inline]
     fn append(&mut self, frame: &Frame<'_>, bytes: usize) -> Result<Place, Sealed> {
-        let salt = self.file.header.salt;
-        let offset = self.block.append(bytes, |out| frame.write(salt, out))?;
+        // Before the row is there: whoever finds a row finds that its run has come as far, and a resume hides none.
         match *frame {
             Frame::Row { run, step, .. } => self.reach(run, step),
             Frame::Many { run, step, steps: None, values, .. } => {
@@ -211,6 +210,8 @@ impl Cursor {
             }
             Frame::Name { .. } | Frame::Fact { .. } => {}
         }
+        let salt = self.file.header.salt;
+        let offset = self.block.append(bytes, |out| frame.write(salt, out))?;
         Ok(Place { number: self.file.header.number, offset: offset as u64 })
     }
 
