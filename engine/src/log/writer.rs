@@ -445,12 +445,11 @@ impl Writer {
                 // In the file that has just defined the frame's names. The thread then goes on in what the frame
                 // leaves of these blocks: its earlier block stands before them, and later rows must not.
                 let (file, blocks) = (Arc::clone(file), bytes.div_ceil(BLOCK_BYTES));
-                match file.claim(blocks) {
-                    Some(block) => *cursor = Some(Cursor::new(file, block, cursor.take())),
-                    None => {
-                        *cursor = None;
-                        self.roll_over(&file, blocks)?;
-                    }
+                if let Some(block) = file.claim(blocks) {
+                    *cursor = Some(Cursor::new(file, block, cursor.take()));
+                } else {
+                    *cursor = None;
+                    self.roll_over(&file, blocks)?;
                 }
                 continue;
             }
