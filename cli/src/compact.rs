@@ -17,7 +17,8 @@ Examples:
   runlake compact --adopt-host node7
 
 Safe at any time, also while runs are logged: no point changes, and no query is stopped. Where no writer is alive, \
-tables/points is a Delta table with every point of the lake afterwards: polars, DuckDB and Spark read it as it stands.")]
+tables/points is a Delta table with every point of the lake afterwards, and tables/runs, config and series say of its runs what \
+SQL does: polars, DuckDB and Spark read them as they stand.")]
 pub(crate) struct Compact {
     /// Free at once what compaction has replaced, instead of after an hour; queries that still read it fail
     #[arg(long)]
@@ -90,6 +91,10 @@ fn say(terminal: &mut Terminal, flushed: Flushed, compacted: &Compacted) -> Resu
         number::count(compacted.into),
         number::bytes(compacted.freed_bytes)
     )?;
+    if compacted.folded > 0 {
+        let what = number::counted(compacted.folded, "file");
+        writeln!(terminal, "{what} of the tables runs, config and series written")?;
+    }
     if compacted.is_busy {
         writeln!(terminal, "nothing was merged here: another process is merging")?;
     }

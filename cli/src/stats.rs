@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
 
 use clap::Args;
-use runlake_engine::{SegmentMeta, Snapshot};
+use runlake_engine::{Lake, SegmentMeta, Snapshot};
 
 use crate::{damage, failure::Failure, number, progress, store, table::Table, terminal::Terminal};
 
@@ -58,7 +58,7 @@ impl Stats {
         }
         bar.finish_and_clear();
 
-        print(&files(&snapshot, lake.path())?, "files", terminal)?;
+        print(&files(&snapshot, &lake)?, "files", terminal)?;
         let mut table = sizes(&["project"]);
         for (project, size) in projects {
             row(&mut table, vec![project], size);
@@ -88,7 +88,9 @@ fn print(table: &Table, title: &str, terminal: &mut Terminal) -> Result<(), Fail
 }
 
 /// What the files of the lake take, by what they are.
-fn files(snapshot: &Snapshot, lake: &Path) -> Result<Table, Failure> {
+fn files(snapshot: &Snapshot, lake: &Lake) -> Result<Table, Failure> {
+    let folded = lake.folded_segments()?;
+    let lake = lake.path();
     let mut kinds: BTreeMap<String, Size> = BTreeMap::new();
     let mut known = 0.0;
     let mut add = |kind: String, files: u64, points: u64, bytes: u64| {
@@ -110,6 +112,15 @@ fn files(snapshot: &Snapshot, lake: &Path) -> Result<Table, Failure> {
         }
         let (files, bytes) = under(&lake.join("tables").join(table).join("_delta_log"))?;
         add(format!("{table}, commits"), files, 0, bytes);
+    }
+    for (table, segment) in &folded {
+        add((*table).to_owned(), 1, 0, segment.bytes);
+    }
+    for table in ["config", "runs", "series"] {
+        let (files, bytes) = under(&lake.join("tables").join(table).join("_delta_log"))?;
+        if files > 0 {
+            add(format!("{table}, commits"), files, 0, bytes);
+        }
     }
     let (files, bytes) = under(&lake.join("log"))?;
     add("logs".to_owned(), files, 0, bytes);

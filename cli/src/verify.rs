@@ -46,6 +46,17 @@ impl Verify {
                 Err(error) => findings.push(error.to_string()),
             }
         }
+        match lake.folded_segments() {
+            Ok(files) => {
+                for (_, file) in files {
+                    match file.verify_rows() {
+                        Ok(wrong) => findings.extend(wrong),
+                        Err(error) => findings.push(error.to_string()),
+                    }
+                }
+            }
+            Err(error) => findings.push(error.to_string()),
+        }
         let runs = match snapshot.runs() {
             Ok(runs) => runs.len() as u64,
             Err(error) => {

@@ -17,7 +17,7 @@ mod table;
 mod version;
 
 pub(crate) use action::Add;
-pub(crate) use kind::TableKind;
+pub(crate) use kind::{ColumnType, TableKind};
 #[cfg(test)]
 pub(crate) use location::encode as encode_path;
 pub(crate) use place::Place;

@@ -11,6 +11,8 @@ mod merge;
 mod plan;
 mod purge;
 
+pub(crate) use collect::collect;
+
 use std::{path::Path, sync::Arc};
 
 use rustc_hash::FxHashSet;
@@ -45,10 +47,10 @@ const UNASKED: Limits = Limits { most_inputs: 32, most_bytes: 32 << 20, least_ne
 
 /// The limits for a table: facts are merged in memory.
 fn limits_for(table: &Table, limits: Limits) -> Limits {
-    match table.kind() {
-        TableKind::Points => limits,
-        TableKind::Facts => Limits { full_bytes: 8 << 20, most_bytes: 16 << 20, ..limits },
+    if table.kind() == TableKind::Points {
+        return limits;
     }
+    Limits { full_bytes: 8 << 20, most_bytes: 16 << 20, ..limits }
 }
 
 /// What a compaction did.
@@ -61,6 +63,8 @@ pub struct Compacted {
     pub into: u64,
     /// Points of deleted runs that were left out for good.
     pub purged_points: u64,
+    /// Files of the tables `runs`, `config` and `series` that were written anew, one a project.
+    pub folded: u64,
     /// Files that were removed.
     pub freed_files: u64,
     /// Their bytes.
@@ -122,7 +126,7 @@ pub(crate) fn run(
         done.is_busy = true;
     }
     for table in [points, facts] {
-        collect::collect(table, gc_now, (world.now_us)(), &mut done)?;
+        collect(table, gc_now, (world.now_us)(), &mut done)?;
     }
     Ok(done)
 }
@@ -142,13 +146,13 @@ pub(crate) fn run_once(lake: &Path, table: &Table, world: &mut World<'_>) -> Res
         return Ok(done);
     };
     if Merging::new(table, limits_for(table, UNASKED), 0).next(&mut done, world)? {
-        collect::collect(table, false, (world.now_us)(), &mut done)?;
+        collect(table, false, (world.now_us)(), &mut done)?;
     }
     Ok(done)
 }
 
 /// Takes the lock of those who merge; none where somebody else has it.
-fn take_turn(lake: &Path) -> Result<Option<Lock>> {
+pub(crate) fn take_turn(lake: &Path) -> Result<Option<Lock>> {
     let path = lake.join("tables").join(LOCK);
     Lock::try_take(disk::open_to_lock(&path)?, Hold::Exclusive)
         .map_err(|error| Error::io("lock", &path, error))
@@ -192,12 +196,11 @@ impl<'a> Merging<'a> {
         }
         let (before, all) = (self.rows, self.rows + rows_to_merge(&stretches));
         let mut goes_on = |rows| (world.goes_on)(before + rows, all);
-        let merged = match self.table.kind() {
-            TableKind::Facts => merge::facts(self.table.dir(), inputs, &|_| true, &mut goes_on),
-            TableKind::Points => {
-                let full_bytes = self.limits.full_bytes;
-                merge::points(self.table.dir(), inputs, full_bytes, &|_| true, &mut goes_on)
-            }
+        let (dir, full_bytes) = (self.table.dir(), self.limits.full_bytes);
+        let merged = if self.table.kind() == TableKind::Points {
+            merge::points(dir, inputs, full_bytes, &|_| true, &mut goes_on)
+        } else {
+            merge::facts(dir, inputs, &|_| true, &mut goes_on)
         };
         let segments = match merged {
             Ok(Some(segments)) => segments,

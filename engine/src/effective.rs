@@ -153,6 +153,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// The span that a row of an index tells of.
+    pub(crate) fn of(row: &segment::IndexRow) -> Self {
+        Self { key: row.key.clone(), first: row.summary.first.0, last: row.summary.last.0 }
+    }
+
     /// The spans of the series that `filter` wants. Reads the indexes of the segments; data pages only of files that
     /// somebody else wrote.
     pub(crate) fn all(
@@ -163,10 +168,8 @@ impl Span {
         let chosen = filter.chosen();
         let mut spans = Vec::new();
         for segment in segments.iter().filter(|segment| filter.may_want(segment)) {
-            for row in segment::read_index(segment)?.iter().filter(|row| chosen.wants(&row.key)) {
-                let (first, last) = (row.summary.first.0, row.summary.last.0);
-                spans.push(Self { key: row.key.clone(), first, last });
-            }
+            let index = segment::read_index(segment)?;
+            spans.extend(index.iter().filter(|row| chosen.wants(&row.key)).map(Self::of));
         }
         for points in tail {
             spans.extend(Self::of_points(points, filter));

@@ -22,6 +22,7 @@ use crate::{
     deletion::{self, RunKeys},
     disk,
     flush::{self, AtOnce, Flushed, Orphans, Tables},
+    folded,
     log::{
         self, LastStep, LogMode, Mode,
         frame::Frame,
@@ -375,7 +376,19 @@ impl Lake {
         core.check_writable()?;
         let doomed = self.doomed()?;
         let Tables { points, facts, .. } = &core.process().tables;
-        compaction::run(&core.root, points, facts, &doomed, gc_now, &mut World::here(watch))
+        let world = &mut World::here(watch);
+        let mut done = compaction::run(&core.root, points, facts, &doomed, gc_now, world)?;
+        if !done.is_busy {
+            let liveness = &|writer: &str| core.liveness(writer);
+            folded::fold(&core.root, points, facts, liveness, gc_now, &mut done, world)?;
+        }
+        Ok(done)
+    }
+
+    /// The files of tables `runs`, `config` and `series`, each with the name of its table: what the last compaction wrote for
+    /// other programs.
+    pub fn folded_segments(&self) -> Result<Vec<(&'static str, Arc<SegmentMeta>)>> {
+        folded::segments(&self.0.root)
     }
 
     /// The runs that were deleted so long ago, or so thoroughly, that they are left out from now on. Not those of which
@@ -475,7 +488,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 struct Process {
     tables: Tables,
-    lookout: Lookout,
+    lookout: Arc<Lookout>,
     tails: Mutex<TailCache>,
     /// Facts of segments, which never change, by the segment's path.
     facts: Mutex<FxHashMap<PathBuf, Arc<Vec<Fact>>>>,
@@ -508,6 +521,12 @@ fn doomed_in(snapshot: &Snapshot) -> Result<RunKeys> {
     Ok(doomed)
 }
 
+/// Whether the writer with this id lives.
+fn liveness(root: &Path, lookout: &Lookout, writer: &str) -> Liveness {
+    let folder = root.join("log").join(writer);
+    lookout.liveness(&folder, Now::read()).unwrap_or(Liveness::Silent)
+}
+
 /// Writers, each with its lake.
 type Streams = Vec<(PathBuf, Weak<Writer>)>;
 
@@ -531,7 +550,7 @@ impl Core {
                 turn: Mutex::new(()),
                 at_once: AtOnce::USUAL,
             },
-            lookout: Lookout::new(self.host.clone()),
+            lookout: Lookout::new(self.host.clone()).into(),
             tails: Mutex::default(),
             facts: Mutex::default(),
             runs: Mutex::default(),
@@ -796,8 +815,7 @@ impl Core {
 
     /// Whether the writer with this id lives.
     pub(crate) fn liveness(&self, writer: &str) -> Liveness {
-        let folder = self.root.join("log").join(writer);
-        self.process().lookout.liveness(&folder, Now::read()).unwrap_or(Liveness::Silent)
+        liveness(&self.root, &self.process().lookout, writer)
     }
 
     /// The highest step that a run has reached, from log headers and side indexes. What cannot be read counts as

@@ -29,8 +29,12 @@ mod fact;
 mod filter;
 #[cfg(not(proof))]
 mod flush;
+#[cfg(not(proof))]
+mod folded;
 #[cfg(all(any(test, fuzzing), not(proof)))]
 pub mod fuzzing;
+#[cfg(not(proof))]
+pub mod json;
 #[cfg(not(proof))]
 mod lake;
 mod log;

@@ -121,6 +121,15 @@ pub struct RunInfo {
     pub launches: Vec<Arc<str>>,
 }
 
+impl RunInfo {
+    /// Seconds from the start to the end, or to the last sign of life.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a century fit 53 bits")]
+    pub fn duration_s(&self) -> Option<f64> {
+        let end = self.finished_at.or(self.heartbeat_at)?;
+        Some(end.saturating_sub(self.created_at?) as f64 / 1e6)
+    }
+}
+
 /// Folds facts, in any order, into runs, newest first. `liveness` and `heartbeat` tell of a writer by its id.
 pub(crate) fn fold<'a>(
     facts: impl Iterator<Item = &'a Fact>,
@@ -246,6 +255,11 @@ impl<'a> Folding<'a> {
             launches: launches.iter().map(|launch| Arc::clone(&launch.key)).collect(),
         }
     }
+}
+
+/// The writers that say what became of a run.
+pub(crate) fn writers(facts: &[Fact]) -> impl Iterator<Item = &Arc<str>> {
+    facts.iter().filter(|fact| fact.kind == FactKind::State).map(|fact| &fact.key)
 }
 
 /// The number that a fact says; 0 where it says none.

@@ -12,6 +12,7 @@ mod integers;
 mod meta;
 mod reader;
 mod rollup;
+mod rows;
 mod schema;
 mod sizes;
 mod stretch;
@@ -30,9 +31,11 @@ pub use index::{SegmentIndex, SeriesRows};
 #[cfg(test)]
 pub(crate) use reader::read_points;
 pub(crate) use reader::{
-    ALL_COLUMNS, POINT_COLUMNS, Scan, read_facts, read_index, read_series, scan, scan_series,
+    ALL_COLUMNS, IndexRows, POINT_COLUMNS, Scan, read_facts, read_index, read_series, scan,
+    scan_series,
 };
 pub(crate) use rollup::{Cell, POINTS_PER_CELL};
+pub(crate) use rows::{Column, RowsWriter};
 pub(crate) use schema::{batches, points as points_schema};
 pub use sizes::MetricSize;
 pub(crate) use stretch::{CellReader, CellsOf, PointReader, Stretch};

@@ -1,13 +1,17 @@
 //! What is known of a whole series without looking at its points.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     Filter, Hidden, Points, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
-    segment::{self, IndexRow, Summary},
+    effective::Span,
+    segment::{self, IndexRow, IndexRows, Summary},
 };
+
+/// About how many rows of indexes are folded at once.
+const PIECE_ROWS: usize = 8 << 10;
 
 /// One series over its effective points. `first` and `last` are by step, ties to the latest logged, the bits as
 /// logged, NaN included; `min`, `max` and `mean` are over finite values and `None` where there are none.
@@ -66,31 +70,79 @@ impl SeriesInfo {
         let mut fold = Fold::default();
         for segment in segments.iter().filter(|segment| filter.may_want(segment)) {
             let index = segment::read_index(segment)?;
-            let mut cut: FxHashSet<&SeriesKey> = FxHashSet::default();
-            for IndexRow { key, summary, .. } in index.iter().filter(|row| chosen.wants(&row.key)) {
-                match hidden.first_hidden_step(key) {
-                    Some(from) if from <= summary.first.0 => {}
-                    Some(from) if from <= summary.last.0 => {
-                        cut.insert(key);
-                    }
-                    _ => fold.add(key, *summary),
-                }
-            }
-            if !cut.is_empty() {
-                let points = segment::read_series(segment, |key| cut.contains(key))?;
-                fold.add_points(&points, hidden, &Filter::default());
-            }
+            fold.add_rows(segment, index.iter().filter(|row| chosen.wants(&row.key)), hidden)?;
         }
         for points in tail {
             fold.add_points(points, hidden, filter);
         }
-        let mut series: Vec<_> =
-            fold.0.iter().map(|(key, summary)| Self::new(key, summary)).collect();
-        series.sort_by(|a, b| {
-            (&a.project, &a.run_id, &a.metric, &a.labels)
-                .cmp(&(&b.project, &b.run_id, &b.metric, &b.labels))
-        });
-        Ok(series)
+        Ok(fold.series())
+    }
+
+    /// All series of segments of one project, in the order of their commits, but those that `skips` names: sorted, over their
+    /// effective points, piece by piece, so that memory does not grow with how many there are. `launches` are those of a run,
+    /// oldest first. `take` says whether to go on.
+    pub(crate) fn stream<'a>(
+        segments: &[Arc<SegmentMeta>],
+        skips: &dyn Fn(&SeriesKey) -> bool,
+        launches: &dyn Fn(&str) -> &'a [Arc<str>],
+        take: &mut dyn FnMut(Vec<Self>) -> Result<bool>,
+    ) -> Result<()> {
+        let mut indexes: Vec<IndexRows> =
+            segments.iter().map(|segment| IndexRows::of(segment)).collect::<Result<_>>()?;
+        // The next series of each segment, with what its points there add up to.
+        let mut waiting: BinaryHeap<Reverse<(SeriesKey, usize)>> = BinaryHeap::new();
+        let mut rows: Vec<Option<IndexRow>> = vec![None; indexes.len()];
+        for at in 0..indexes.len() {
+            if let Some(row) = indexes[at].next().transpose()? {
+                waiting.push(Reverse((row.key.clone(), at)));
+                rows[at] = Some(row);
+            }
+        }
+        // Rows of whole series, each with its segment.
+        let mut piece: Vec<(usize, IndexRow)> = Vec::new();
+        while let Some(Reverse((key, at))) = waiting.pop() {
+            let is_new = piece.last().is_some_and(|(_, last)| !is_same_series(&last.key, &key));
+            if is_new
+                && piece.len() >= PIECE_ROWS
+                && !take(Self::of_piece(segments, &mut piece, launches)?)?
+            {
+                return Ok(());
+            }
+            if let Some(row) = rows[at].take().filter(|_| !skips(&key)) {
+                piece.push((at, row));
+            }
+            if let Some(row) = indexes[at].next().transpose()? {
+                waiting.push(Reverse((row.key.clone(), at)));
+                rows[at] = Some(row);
+            }
+        }
+        if !piece.is_empty() {
+            take(Self::of_piece(segments, &mut piece, launches)?)?;
+        }
+        Ok(())
+    }
+
+    /// The series of a piece, which is empty afterwards.
+    fn of_piece<'a>(
+        segments: &[Arc<SegmentMeta>],
+        piece: &mut Vec<(usize, IndexRow)>,
+        launches: &dyn Fn(&str) -> &'a [Arc<str>],
+    ) -> Result<Vec<Self>> {
+        let spans: Vec<Span> = piece.iter().map(|(_, row)| Span::of(row)).collect();
+        let runs = piece.chunk_by(|(_, a), (_, b)| a.key.run_id == b.key.run_id);
+        let runs = runs
+            .filter_map(|rows| rows.first())
+            .map(|(_, IndexRow { key, .. })| (&*key.project, &*key.run_id, launches(&key.run_id)));
+        let hidden = Hidden::of_spans(&spans, runs);
+        // As they were logged: a later segment says what came last.
+        piece.sort_by_key(|(at, _)| *at);
+        let mut fold = Fold::default();
+        for rows in piece.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some(&(at, _)) = rows.first() else { continue };
+            fold.add_rows(&segments[at], rows.iter().map(|(_, row)| row), &hidden)?;
+        }
+        piece.clear();
+        Ok(fold.series())
     }
 
     fn new((project, run_id, metric, labels): &Key, summary: &Summary) -> Self {
@@ -118,6 +170,11 @@ impl SeriesInfo {
     }
 }
 
+/// Whether only the launch differs.
+fn is_same_series(a: &SeriesKey, b: &SeriesKey) -> bool {
+    (&a.project, &a.run_id, &a.metric, &a.labels) == (&b.project, &b.run_id, &b.metric, &b.labels)
+}
+
 /// A series, whatever launch logged it.
 type Key = (Arc<str>, Arc<str>, Arc<str>, Option<Arc<str>>);
 
@@ -134,6 +191,42 @@ impl Fold {
             key.labels.clone(),
         );
         self.0.entry(key).and_modify(|summary| *summary = summary.merge(later)).or_insert(later);
+    }
+
+    /// Adds rows of the index of a segment; reads points of series into which hiding cuts.
+    fn add_rows<'a>(
+        &mut self,
+        segment: &SegmentMeta,
+        rows: impl Iterator<Item = &'a IndexRow>,
+        hidden: &Hidden,
+    ) -> Result<()> {
+        let mut cut: FxHashSet<&SeriesKey> = FxHashSet::default();
+        for IndexRow { key, summary, .. } in rows {
+            match hidden.first_hidden_step(key) {
+                Some(from) if from <= summary.first.0 => {}
+                Some(from) if from <= summary.last.0 => {
+                    cut.insert(key);
+                }
+                _ => self.add(key, *summary),
+            }
+        }
+        if cut.is_empty() {
+            return Ok(());
+        }
+        let points = segment::read_series(segment, |key| cut.contains(key))?;
+        self.add_points(&points, hidden, &Filter::default());
+        Ok(())
+    }
+
+    /// The series, sorted.
+    fn series(&self) -> Vec<SeriesInfo> {
+        let infos = self.0.iter().map(|(key, summary)| SeriesInfo::new(key, summary));
+        let mut series: Vec<_> = infos.collect();
+        series.sort_by(|a, b| {
+            (&a.project, &a.run_id, &a.metric, &a.labels)
+                .cmp(&(&b.project, &b.run_id, &b.metric, &b.labels))
+        });
+        series
     }
 
     fn add_points(&mut self, points: &Points, hidden: &Hidden, filter: &Filter) {
@@ -175,7 +268,6 @@ mod tests {
     use super::*;
     use crate::{
         SeriesIndex,
-        effective::Span,
         segment::tests::{any_points, rows_of, segment_of},
     };
 

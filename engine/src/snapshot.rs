@@ -9,7 +9,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
-    Error, Fact, FactKind, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, State,
+    Error, Fact, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, State,
     catalog::TableVersion,
     deletion::{self, RunKeys},
     lake::Core,
@@ -169,8 +169,7 @@ impl Snapshot {
             match core.facts_of(meta) {
                 Ok(read) => {
                     if meta.source.is_some() {
-                        let states = read.iter().filter(|fact| fact.kind == FactKind::State);
-                        elsewhere.extend(states.map(|fact| Arc::clone(&fact.key)));
+                        elsewhere.extend(runs::writers(&read).cloned());
                     }
                     facts.push(read);
                 }

@@ -40,6 +40,12 @@ const PLACE_TAG: &str = "runlake.place";
 /// The tag that says from which lake a file came.
 const SOURCE_TAG: &str = "runlake.source";
 
+/// The tag that says the checksum of a file.
+const SUM_TAG: &str = "runlake.crc32c";
+
+/// The tag of a file of a folded table that says what it was folded from.
+const OF_TAG: &str = "runlake.of";
+
 impl Add {
     /// The file, relative to the table, as the filesystem calls it.
     pub(crate) fn name(&self) -> String {
@@ -59,6 +65,21 @@ impl Add {
             Some(uuid) => drop(tags.insert(SOURCE_TAG.to_owned(), Some(uuid.to_owned()))),
             None => drop(tags.remove(SOURCE_TAG)),
         }
+    }
+
+    /// The checksum of the file, as far as its tags say.
+    pub(crate) fn sum(&self) -> Option<&str> {
+        self.tag(SUM_TAG)
+    }
+
+    /// What a file of a folded table was folded from.
+    pub(crate) fn of(&self) -> Option<&str> {
+        self.tag(OF_TAG)
+    }
+
+    /// Says what it was folded from.
+    pub(crate) fn set_of(&mut self, of: &str) {
+        self.tags.get_or_insert_default().insert(OF_TAG.to_owned(), Some(of.to_owned()));
     }
 
     /// Which commit added it, as far as its tags say.

@@ -375,7 +375,10 @@ impl Table {
             format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
             schema_string: self.kind.schema_string(),
             partition_columns: Vec::new(),
-            configuration: BTreeMap::new(),
+            configuration: BTreeMap::from([(
+                "delta.dataSkippingStatsColumns".to_owned(),
+                self.kind.stats_columns().to_owned(),
+            )]),
             created_time: Some(now_ms),
         }
     }

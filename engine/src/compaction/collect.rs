@@ -22,7 +22,7 @@ const FOLDERS: [&str; 6] = ["_delta_log", "_staging", "l0", "l1", "_index", "_ro
 
 /// Removes what nobody needs: segments that left the table an hour ago (any, with `now`) with what lies beside them, and files
 /// that no commit names a day after they were written. Several at once do no harm.
-pub(super) fn collect(table: &Table, now: bool, now_us: i64, done: &mut Compacted) -> Result<()> {
+pub(crate) fn collect(table: &Table, now: bool, now_us: i64, done: &mut Compacted) -> Result<()> {
     // Files are listed first and the catalog is loaded second, so that what is committed meanwhile is known.
     let mut found = Vec::new();
     for folder in FOLDERS {

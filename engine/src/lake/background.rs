@@ -9,8 +9,9 @@ use std::{
 use super::Core;
 use crate::{
     Error, Result,
-    catalog::Table,
-    compaction::{self, World},
+    catalog::{Table, TableKind},
+    compaction::{self, Compacted, World},
+    folded,
     log::{
         Mode,
         heartbeat::{self, Beat},
@@ -292,11 +293,12 @@ fn merge(bell: &Bell, writer: &Writer, core: Arc<Core>) -> Option<Duration> {
             && !writer.is_stranded()
     };
     let due = core.tables_to_merge();
-    let root = core.root.clone();
+    let (root, lookout) = (core.root.clone(), Arc::clone(&core.process().lookout));
     // A merge takes seconds. The lake is not held for that long, so that whoever drops it last can close it.
     drop(core);
     let due = due.inspect_err(|error| tracing::warn!(%error, "cannot tell what to merge"));
-    for kind in due.unwrap_or_default() {
+    let due = due.unwrap_or_default();
+    for &kind in &due {
         match compaction::run_once(&root, &Table::new(&root, kind), &mut World::here(&mut goes_on))
         {
             Ok(done) if done.merged > 0 => {}
@@ -305,6 +307,15 @@ fn merge(bell: &Bell, writer: &Writer, core: Arc<Core>) -> Option<Duration> {
                 tracing::warn!(%error, "segments could not be merged");
                 return Some(MERGE_LATER);
             }
+        }
+    }
+    if !due.is_empty() {
+        let [points, facts] = [TableKind::Points, TableKind::Facts].map(|it| Table::new(&root, it));
+        let liveness = &|writer: &str| super::liveness(&root, &lookout, writer);
+        let (mut done, world) = (Compacted::default(), &mut World::here(&mut goes_on));
+        if let Err(error) = folded::fold(&root, &points, &facts, liveness, false, &mut done, world)
+        {
+            tracing::warn!(%error, "the tables for other programs stay as they were");
         }
     }
     None

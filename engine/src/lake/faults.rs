@@ -116,7 +116,14 @@ fn try_faults(setting: Setting, failing: Failing, times: u64) -> u64 {
     let most = std::env::var("RUNLAKE_FAULTS").map_or(12, |said| said.parse().unwrap());
     let every = well.asked.div_ceil(most).max(1);
     let (mut tried, mut reported, mut kept, mut dropped) = (0, 0, 0, 0);
-    for after in (0..well.asked).step_by(usize::try_from(every).unwrap()) {
+    let spread = (0..well.asked).step_by(usize::try_from(every).unwrap());
+    // Most operations of a slow machine are looks whether there is anything to do, which may fail: then more places are tried.
+    let mut dice = crash::Dice::new();
+    let more = std::iter::repeat_with(|| dice.below(usize::try_from(well.asked).unwrap()) as u64);
+    for after in spread.chain(more.take(200)) {
+        if tried >= most && reported > 0 {
+            break;
+        }
         let outcome = train(setting, Fault { failing, after, times });
         tried += 1;
         reported += u64::from(outcome.reported > 0);

@@ -239,6 +239,35 @@ impl ColumnEncoder {
         })
     }
 
+    /// Encodes a column of lists of texts, neither of which is ever null.
+    pub(super) fn lists(
+        &mut self,
+        descr: &ColumnDescPtr,
+        lists: &[&[String]],
+        page_rows: usize,
+    ) -> Result<Chunk> {
+        // How deep a value is defined: 1 is an empty list, 3 a text in one.
+        self.levels.clear();
+        let (mut repeated, mut present) = (Vec::new(), Vec::new());
+        for list in lists {
+            if list.is_empty() {
+                self.levels.push(1);
+                repeated.push(0);
+            }
+            for (at, text) in list.iter().enumerate() {
+                self.levels.push(3);
+                repeated.push(i16::from(at > 0));
+                present.push(ByteArray::from(text.as_bytes().to_vec()));
+            }
+        }
+        self.typed(descr, Encoding::PLAIN, page_rows, |writer, levels| match writer {
+            ColumnWriter::ByteArrayColumnWriter(writer) => {
+                writer.write_batch(&present, Some(levels), Some(&repeated))
+            }
+            _ => Err(ParquetError::General("not a column of texts".to_owned())),
+        })
+    }
+
     /// Encodes a column of floats, each page as is best for it. `starts` are the rows at which a series starts;
     /// pages like to start there, for a page of one metric compresses better than a page of two. No statistics: those
     /// of Parquet leave NaN out, and readers then skip rows that they should have seen.

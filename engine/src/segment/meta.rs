@@ -14,6 +14,7 @@
 //! runlake.time_bounds    [0,99000]     microseconds since 1970, rounded outwards to milliseconds
 //! runlake.has_nan        true          whether a value is NaN
 //! runlake.deletions      true          of facts: one says that a run is deleted or restored; else missing
+//! runlake.of             points 9/3 facts 12/2   of a folded table: the last commit and the number of the files behind it
 //! runlake.crc32c         00c0ffee      of the whole file
 //! runlake.footer         812:00c0ffee  size and CRC32C of its end, the page indexes and the metadata
 //! runlake.index          00c0ffee      CRC32C of the whole side index, `_index/<name of the file>`
@@ -204,6 +205,23 @@ pub(super) fn describe_facts(
     says.nulls("project", 0);
     says.names("run_id", "runs", "run_bounds", &distinct(runs));
     says.add(name, level, rows, sum)
+}
+
+/// What a commit says of a new file of a folded table, which holds one project and is sorted by run.
+pub(super) fn describe_rows(
+    name: &str,
+    project: &str,
+    rows: u64,
+    (least_run, greatest_run): (&str, &str),
+    sum: FileSum,
+) -> Add {
+    let mut says = Description::default();
+    says.tag("project", project);
+    says.bounds("project", json!(project), json!(project));
+    says.nulls("project", 0);
+    says.bounds("run_id", json!(least_run), json!(greatest_run));
+    says.nulls("run_id", 0);
+    says.add(name, 1, rows, sum)
 }
 
 fn hex(crc: u32) -> String {

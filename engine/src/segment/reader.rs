@@ -193,6 +193,15 @@ pub(crate) fn read_facts(segment: &SegmentMeta) -> Result<Vec<Fact>> {
     Ok(facts)
 }
 
+/// Reads all of a file and counts its rows.
+pub(super) fn count_rows(segment: &SegmentMeta) -> Result<u64> {
+    let mut rows = 0;
+    for batch in open(segment, &Rows::Any(Filter::default()), &[])? {
+        rows += batch?.num_rows() as u64;
+    }
+    Ok(rows)
+}
+
 impl SegmentMeta {
     /// Which series the file holds, and where; `None` where only a scan can tell, because somebody else wrote it.
     pub fn read_index(&self) -> Result<Option<SegmentIndex>> {
@@ -221,13 +230,7 @@ impl SegmentMeta {
         ];
         for (path, crc32c) in files {
             let (Some(path), Some(expected)) = (path, crc32c) else { continue };
-            let file = ReadAt::open(path)?;
-            let (mut found, mut at) = (0, 0);
-            while at < file.len {
-                let bytes = file.get(at, (file.len - at).min(1 << 20))?;
-                found = crc32c::crc32c_append(found, &bytes);
-                at += bytes.len() as u64;
-            }
+            let found = ReadAt::open(path)?.crc32c()?;
             if found != expected {
                 let detail =
                     format!("its checksum is {found:08x}, the catalog says {expected:08x}");
@@ -522,16 +525,90 @@ fn read_side_index(segment: &SegmentMeta, path: &Path) -> Result<Vec<IndexRow>> 
     Ok(index)
 }
 
+/// The rows of an index one by one, in their order, without holding all of them: an index of a million series takes
+/// hundreds of megabytes in memory.
+#[derive(Debug)]
+pub(crate) enum IndexRows {
+    /// It is in memory, or has to be made from the points.
+    Read { index: Arc<[IndexRow]>, next: usize },
+    /// It is decoded piece by piece.
+    Decoding { decoder: Decoder, rows: VecDeque<IndexRow>, next_row: Option<u64> },
+}
+
+impl IndexRows {
+    /// Rows that are decoded at once.
+    const AT_ONCE: usize = 4 << 10;
+
+    /// Opens the index of `segment` and checks its checksum.
+    pub(crate) fn of(segment: &SegmentMeta) -> Result<Self> {
+        let Some(path) = segment.index.as_ref().filter(|_| segment.cached.get().is_none()) else {
+            return Ok(Self::Read { index: read_index(segment)?, next: 0 });
+        };
+        let file = ReadAt::open(path)?;
+        let found = file.crc32c()?;
+        if segment.index_crc32c != Some(found) {
+            let detail = format!("its checksum is {found:08x}, which is wrong");
+            return Err(Error::corrupt(path, 0, detail));
+        }
+        let reader = guarded(path, || {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+            builder.with_batch_size(Self::AT_ONCE).build()
+        })?;
+        let decoder = Decoder { path: path.clone(), reader };
+        Ok(Self::Decoding { decoder, rows: VecDeque::new(), next_row: Some(0) })
+    }
+
+    fn decode(
+        decoder: &mut Decoder,
+        rows: &mut VecDeque<IndexRow>,
+        next_row: &mut Option<u64>,
+    ) -> Result<()> {
+        while rows.is_empty() {
+            let Some(batch) = decoder.next() else { return Ok(()) };
+            let mut decoded = Vec::new();
+            take_index(&batch?, &decoder.path, &mut decoded)?;
+            *next_row = rows_end(&decoded, *next_row);
+            if next_row.is_none() {
+                let detail = "its series do not lie side by side";
+                return Err(Error::corrupt(&decoder.path, 0, detail));
+            }
+            rows.extend(decoded);
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for IndexRows {
+    type Item = Result<IndexRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Read { index, next } => {
+                let row = index.get(*next)?;
+                *next += 1;
+                Some(Ok(row.clone()))
+            }
+            Self::Decoding { decoder, rows, next_row } => {
+                match Self::decode(decoder, rows, next_row) {
+                    Ok(()) => rows.pop_front().map(Ok),
+                    Err(error) => Some(Err(error)),
+                }
+            }
+        }
+    }
+}
+
 /// Whether the rows of each series begin where those of the one before end, within what can be counted.
 pub(super) fn lie_side_by_side(index: &[IndexRow]) -> bool {
-    let mut next = Some(0);
+    rows_end(index, Some(0)).is_some()
+}
+
+/// Where the rows of the last series end, if those of the first begin at `next` and they lie side by side.
+fn rows_end(index: &[IndexRow], mut next: Option<u64>) -> Option<u64> {
     for row in index {
-        if next != Some(row.first_row) {
-            return false;
-        }
-        next = row.first_row.checked_add(row.summary.count);
+        next = next.filter(|&next| next == row.first_row)?.checked_add(row.summary.count);
     }
-    next.is_some()
+    next
 }
 
 fn take_index(batch: &RecordBatch, path: &Path, index: &mut Vec<IndexRow>) -> Result<()> {
@@ -664,7 +741,7 @@ pub(super) fn checked_footer(file: &ReadAt, bytes: u64, expected: Footer) -> Res
 
 /// Decodes batch by batch; ends after the first error.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     pub(super) path: PathBuf,
     pub(super) reader: ParquetRecordBatchReader,
 }
@@ -729,6 +806,17 @@ impl ReadAt {
         let file = disk::open(path).map_err(expired)?;
         let len = disk::size(path).map_err(expired)?;
         Ok(Self { path: path.into(), file: file.into(), len })
+    }
+
+    /// The checksum of the whole file, which is read in parts.
+    fn crc32c(&self) -> Result<u32> {
+        let (mut found, mut at) = (0, 0);
+        while at < self.len {
+            let bytes = self.get(at, (self.len - at).min(1 << 20))?;
+            found = crc32c::crc32c_append(found, &bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(found)
     }
 
     fn get(&self, offset: u64, bytes: u64) -> Result<Bytes> {

@@ -22,7 +22,10 @@ use parquet::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::{Points, SeriesKey, UNKNOWN_TIME};
+use crate::{
+    Points, SeriesKey, UNKNOWN_TIME,
+    catalog::{ColumnType, TableKind},
+};
 
 /// Rows of an Arrow batch, at most.
 pub(crate) const BATCH_ROWS: usize = 64 << 10;
@@ -103,14 +106,19 @@ pub(super) enum FileKind {
     Facts,
     Index,
     Rollup,
+    Runs,
+    Config,
+    Series,
 }
 
 impl FileKind {
     pub(super) fn parquet(self) -> TypePtr {
-        static TYPES: LazyLock<[TypePtr; 4]> = LazyLock::new(|| {
+        static TYPES: LazyLock<[TypePtr; 7]> = LazyLock::new(|| {
             let summaries = |name: &str, of: &str| format!("message {name} {{{of}{SUMMARY}}}");
             let (index, rollup) = (summaries("index", INDEX), summaries("rollup", ROLLUP));
-            [POINTS, FACTS, &index, &rollup]
+            let [runs, config, series] =
+                [TableKind::Runs, TableKind::Config, TableKind::Series].map(message);
+            [POINTS, FACTS, &index, &rollup, &runs, &config, &series]
                 .map(|text| Arc::new(parse_message_type(text).expect("the text above is a schema")))
         });
         Arc::clone(&TYPES[self as usize])
@@ -121,14 +129,29 @@ impl FileKind {
         let columns = match self {
             Self::Points => 0..=STEP as i32,
             Self::Index => 0..=IDS as i32 - 1,
-            Self::Facts => 0..=3,
-            // By level and series; cells of one series come by their steps.
-            Self::Rollup => 0..=1,
+            Self::Facts | Self::Series => 0..=3,
+            // Rollups by level and series; cells of one series come by their steps.
+            Self::Rollup | Self::Runs | Self::Config => 0..=1,
         };
         columns
             .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: true })
             .collect()
     }
+}
+
+/// A folded table in a file.
+fn message(table: TableKind) -> String {
+    let columns = table.columns().iter().map(|(name, column)| match column {
+        ColumnType::Text => format!("optional binary {name} (STRING);"),
+        ColumnType::Texts => format!(
+            "optional group {name} (LIST) {{ repeated group list {{ optional binary element (STRING); }} }}"
+        ),
+        ColumnType::Integer => format!("optional int64 {name};"),
+        ColumnType::Double => format!("optional double {name};"),
+        ColumnType::Time => format!("optional int64 {name} (TIMESTAMP(MICROS, true));"),
+    });
+    let columns: Vec<String> = columns.collect();
+    format!("message {} {{ {} }}", table.name(), columns.concat())
 }
 
 /// The schema of `points_all` as the engine reads it.

@@ -39,6 +39,18 @@ impl SegmentMeta {
         recount.finish()
     }
 
+    /// The same of a file of a folded table: checksums and the number of rows.
+    pub fn verify_rows(&self) -> Result<Vec<String>> {
+        self.check()?;
+        self.check_footer()?;
+        let read = reader::count_rows(self)?;
+        Ok(if read == self.rows {
+            Vec::new()
+        } else {
+            vec![format!("{}: it holds {read} rows, the catalog says {}", self.name, self.rows)]
+        })
+    }
+
     /// The same of a segment of facts: checksums and the number of rows.
     pub fn verify_facts(&self) -> Result<Vec<String>> {
         self.check()?;

@@ -378,13 +378,13 @@ pub(crate) fn write_facts(table: &Path, facts: &[Fact], level: u8) -> Result<New
 
 /// A file in the staging folder. It is removed where its writer gives up.
 #[derive(Debug)]
-struct Staged {
-    writer: FileWriter,
-    guard: StagedPath,
+pub(super) struct Staged {
+    pub(super) writer: FileWriter,
+    pub(super) guard: StagedPath,
 }
 
 impl Staged {
-    fn create(table: &Path, name: &str, kind: FileKind, level: u8) -> Result<Self> {
+    pub(super) fn create(table: &Path, name: &str, kind: FileKind, level: u8) -> Result<Self> {
         let guard = StagedPath(Some(table.join("_staging").join(name)));
         let path = guard.0.clone().unwrap_or_default();
         disk::create_dirs(&table.join("_staging"))?;
@@ -394,10 +394,10 @@ impl Staged {
 
 /// Removes the file when dropped, unless it was released.
 #[derive(Debug)]
-struct StagedPath(Option<PathBuf>);
+pub(super) struct StagedPath(Option<PathBuf>);
 
 impl StagedPath {
-    fn release(mut self) -> PathBuf {
+    pub(super) fn release(mut self) -> PathBuf {
         self.0.take().unwrap_or_default()
     }
 }

@@ -12,10 +12,10 @@ use datafusion::{
         Volatility, scalar_doc_sections::DOC_SECTION_STRING,
     },
 };
+use runlake_engine::json;
 use serde_json::{Map, Value};
 
 use super::Same;
-use crate::names;
 
 /// The text of one label; NULL where there is none. Numbers are given as text: cast them to compute with them.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,6 @@ fn label(labels: &str, name: &str) -> Option<String> {
     let map: Map<String, Value> = serde_json::from_str(labels).ok()?;
     match map.get(name)? {
         Value::Null => None,
-        value => Some(names::text(value)),
+        value => Some(json::text(value)),
     }
 }

@@ -8,12 +8,11 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{common::Result, execution::memory_pool::MemoryReservation};
-use runlake_engine::{Axis, Bucket, ChartRequest, ChartSeries, RunInfo, Snapshot, X};
+use runlake_engine::{Axis, Bucket, ChartRequest, ChartSeries, RunInfo, Snapshot, X, json};
 use serde_json::{Map, Value};
 
 use super::{
     column::{self, DOUBLE, INTEGER, TEXT},
-    config,
     late::Late,
     runs,
 };
@@ -81,12 +80,12 @@ impl Group {
                     let labels = series.labels.as_deref().unwrap_or("{}");
                     let labels: Map<String, Value> =
                         serde_json::from_str(labels).unwrap_or_default();
-                    vec![labels.get(name).map(names::text)]
+                    vec![labels.get(name).map(json::text)]
                 }
                 (Self::Config(key), Some(run)) => {
-                    let flat = config::flatten(&run.config);
+                    let flat = json::flatten(&run.config);
                     let value = flat.into_iter().find(|(known, _)| known == key);
-                    vec![value.filter(|(_, value)| !value.is_null()).map(|it| names::text(it.1))]
+                    vec![value.filter(|(_, value)| !value.is_null()).map(|it| json::text(it.1))]
                 }
                 (Self::Tag, Some(run)) if !run.tags.is_empty() => {
                     run.tags.iter().map(|tag| Some(tag.clone())).collect()

@@ -14,12 +14,11 @@ use datafusion::{
     common::{DataFusionError, Result},
     execution::memory_pool::MemoryReservation,
 };
-use runlake_engine::{Filter, Hidden, RunInfo, SeriesKey, Snapshot};
+use runlake_engine::{Filter, Hidden, RunInfo, SeriesKey, Snapshot, json, json::SYSTEM};
 
 use super::{
     column::{self, DOUBLE, INTEGER},
     late::Late,
-    summary::SYSTEM,
 };
 use crate::{QueryError, error::through_datafusion, names};
 
@@ -72,7 +71,7 @@ impl History {
             .into());
         }
         let keys = series.iter().map(|series| (&*series.metric, series.labels.as_deref()));
-        let columns = names::column_names(keys, &["step", "time"]);
+        let columns = json::column_names(keys, &["step", "time"]);
         let schema = column::schema(
             [("step".to_owned(), INTEGER), ("time".to_owned(), column::time())]
                 .into_iter()

@@ -109,7 +109,7 @@ pub(super) fn array(
         "created_at" => column::times(runs.map(|run| run.created_at)),
         "finished_at" => column::times(runs.map(|run| run.finished_at)),
         "heartbeat_at" => column::times(runs.map(|run| run.heartbeat_at)),
-        "duration_s" => column::doubles(runs.map(|run| duration_s(run))),
+        "duration_s" => column::doubles(runs.map(|run| run.duration_s())),
         "last_step" => column::integers(
             runs.map(|run| summaries.and_then(|summaries| summaries.last_step(run))),
         ),
@@ -139,10 +139,4 @@ pub(super) fn array(
 
 fn json(map: &Map<String, Value>) -> String {
     serde_json::to_string(map).expect("a map with text as keys is JSON")
-}
-
-/// Seconds from the start to the end, or to the last sign of life.
-fn duration_s(run: &RunInfo) -> Option<f64> {
-    let end = run.finished_at.or(run.heartbeat_at)?;
-    Some(end.saturating_sub(run.created_at?) as f64 / 1e6)
 }

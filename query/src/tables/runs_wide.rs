@@ -19,12 +19,11 @@ use datafusion::{
         tokenizer::Token,
     },
 };
-use runlake_engine::{Filter, RunInfo, Snapshot};
+use runlake_engine::{Filter, RunInfo, Snapshot, json};
 use serde_json::{Map, Value};
 
 use super::{
     column::{self, DOUBLE, TEXT},
-    config,
     rows::Rows,
     runs,
     summary::Summaries,
@@ -89,7 +88,7 @@ impl RunsWide {
             .collect();
         let mut types: BTreeMap<&str, DataType> = BTreeMap::new();
         for (name, value) in values.iter().flatten() {
-            let data_type = if names::number(value).is_some() { DOUBLE } else { TEXT };
+            let data_type = if json::number(value).is_some() { DOUBLE } else { TEXT };
             types
                 .entry(name)
                 .and_modify(|known| {
@@ -169,7 +168,7 @@ pub(super) fn matching(
 
 /// Puts the flat values of `map` into `values` under the columns that they belong to.
 fn collect(part: &str, map: &Map<String, Value>, values: &mut HashMap<String, Value>) {
-    for (key, value) in config::flatten(map) {
+    for (key, value) in json::flatten(map) {
         if !value.is_null() {
             values.insert(format!("{part}.{key}"), value.clone());
         }
@@ -196,9 +195,9 @@ impl Rows for RunsWide {
                 let values = self.values.iter().map(|values| values.get(*column));
                 Ok(match self.schema.field_with_name(column)?.data_type() {
                     DataType::Float64 => {
-                        column::doubles(values.map(|value| value.and_then(names::number)))
+                        column::doubles(values.map(|value| value.and_then(json::number)))
                     }
-                    _ => column::texts(values.map(|value| value.map(names::text))),
+                    _ => column::texts(values.map(|value| value.map(json::text))),
                 })
             })
             .collect::<Result<_>>()?;

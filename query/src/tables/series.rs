@@ -8,12 +8,11 @@ use datafusion::{
     },
     logical_expr::Expr,
 };
-use runlake_engine::{Filter, Snapshot};
+use runlake_engine::{Filter, Snapshot, json::SYSTEM};
 
 use super::{
     column::{self, DOUBLE, INTEGER, TEXT},
     rows::Rows,
-    summary::SYSTEM,
 };
 use crate::error::through_datafusion;
 

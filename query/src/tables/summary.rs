@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 
-use runlake_engine::{Filter, RunInfo, SeriesInfo, Snapshot};
+use runlake_engine::{Filter, RunInfo, SeriesInfo, Snapshot, json};
 use serde_json::{Map, Value};
 
-use crate::{error::through_datafusion, names};
-
-/// Metrics of the machine, not of the training: left out where nobody asks for them.
-pub(super) const SYSTEM: &str = "system/";
+use crate::error::through_datafusion;
 
 /// The series of the runs that a filter wants.
 #[derive(Debug)]
@@ -45,18 +42,9 @@ impl Summaries {
 
     /// The summary of `run`: last values by the names of the series, and what the user set in their place.
     pub(super) fn of(&self, run: &RunInfo) -> Map<String, Value> {
-        let series = self.series(run).iter().filter(|series| !series.metric.starts_with(SYSTEM));
-        let names = names::column_names(
-            series.clone().map(|series| (&*series.metric, series.labels.as_deref())),
-            &[],
-        );
-        let mut summary: Map<_, _> = names
-            .into_iter()
-            .zip(series.map(|series| names::json_number(series.last_value)))
-            .collect();
-        for (key, value) in &run.summary {
-            summary.insert(key.clone(), value.clone());
-        }
-        summary
+        let series = self.series(run).iter();
+        let series =
+            series.map(|series| (&*series.metric, series.labels.as_deref(), series.last_value));
+        json::summary(series, &run.summary)
     }
 }
