@@ -12,16 +12,23 @@ use runlake_query::QueryError;
 
 /// Why a command did not do what was asked. Printed once, by [`crate::run`].
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     message: String,
     hints: Vec<String>,
     exit_code: i32,
+    cause: Option<QueryError>,
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
 }
 
 impl Failure {
     /// The command was right and could not be carried out.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hints: Vec::new(), exit_code: 1 }
+        Self { message: message.into(), hints: Vec::new(), exit_code: 1, cause: None }
     }
 
     /// The command was called wrongly.
@@ -38,6 +45,17 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Remembers which error of the library is behind it.
+    pub(crate) fn caused_by(mut self, cause: impl Into<QueryError>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The error of the library behind it, where one is.
+    pub fn cause(&self) -> Option<&QueryError> {
+        self.cause.as_ref()
     }
 
     /// Says what was attempted, before the message.
@@ -83,7 +101,7 @@ impl From<ParquetError> for Failure {
 
 impl From<runlake_engine::Error> for Failure {
     fn from(error: runlake_engine::Error) -> Self {
-        Self::from(&error)
+        Self::from(&error).caused_by(error)
     }
 }
 
@@ -123,7 +141,7 @@ impl From<&runlake_engine::Error> for Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
-        match &error {
+        let failure = match &error {
             QueryError::Engine(engine) => Self::from(&**engine),
             QueryError::Unknown { kind, name, suggestions, valid } => {
                 let failure = Self::new(format!("no {kind} '{name}'"));
@@ -139,6 +157,7 @@ impl From<QueryError> for Failure {
             QueryError::Syntax { .. } => Self::new(error.to_string())
                 .hint("quote the whole query for the shell, and names with '/' or capitals inside it: \"train/loss\""),
             _ => Self::new(error.to_string()),
-        }
+        };
+        failure.caused_by(error)
     }
 }

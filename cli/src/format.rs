@@ -33,7 +33,7 @@ use crate::failure::Failure;
 
 /// The form of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// For people
     Table,
     /// Comma-separated values with a header

@@ -51,7 +51,13 @@ use std::{ffi::OsString, io::Write as _, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::{failure::Failure, terminal::Terminal};
+pub use crate::{
+    export::{Exported, Exporting, export},
+    failure::Failure,
+    format::Format,
+};
+
+use crate::terminal::Terminal;
 
 /// Metrics of training runs, in one directory, by SQL.
 #[derive(Debug, Parser)]

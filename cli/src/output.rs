@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write},
     path::Path,
+    time::Duration,
 };
 
 use arrow::{
@@ -19,18 +20,23 @@ use crate::{
     table::Table,
 };
 
-/// Writes the rows of `relation`, or the first `limit` of a table, to `out`. Returns how many rows were read.
+/// How often somebody who waits for rows is asked whether to go on.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Writes the rows of `relation`, or the first `limit` of a table, to `out`, as long as `go_on` says so. Returns how many rows
+/// were read.
 pub(crate) fn write(
     format: Format,
     relation: &Relation,
     limit: Option<usize>,
     mut out: impl Write + Send,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<u64, Failure> {
     let schema = relation.schema();
     let mut reader = relation.reader()?;
     let mut rows = 0;
     let batches: Batches<'_> = &mut std::iter::from_fn(|| {
-        let batch = reader.next_batch()?;
+        let batch = reader.next_batch_while(LOOK_EVERY, &mut *go_on)?;
         rows += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         Some(batch.map_err(Failure::from))
     });
@@ -55,12 +61,13 @@ pub(crate) fn write_file(
     format: Format,
     relation: &Relation,
     limit: Option<usize>,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<u64, Failure> {
     let refused =
         |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         let file = File::options().write(true).open(path).map_err(refused)?;
-        return write(format, relation, limit, BufWriter::new(file));
+        return write(format, relation, limit, BufWriter::new(file), go_on);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut draft = tempfile::Builder::new()
@@ -68,7 +75,7 @@ pub(crate) fn write_file(
         .permissions(permissions())
         .tempfile_in(folder.unwrap_or_else(|| Path::new(".")))
         .map_err(refused)?;
-    let rows = write(format, relation, limit, BufWriter::new(draft.as_file_mut()))?;
+    let rows = write(format, relation, limit, BufWriter::new(draft.as_file_mut()), go_on)?;
     draft.persist(path).map_err(|error| refused(error.error))?;
     Ok(rows)
 }

@@ -89,9 +89,11 @@ impl Sql {
             rows => rows,
         };
         match self.output {
-            Some(path) => output::write_file(&path, format, &relation, limit).map(drop),
+            Some(path) => {
+                output::write_file(&path, format, &relation, limit, &mut || true).map(drop)
+            }
             None if format == Format::Table => print_table(&relation, limit, terminal),
-            None => output::write(format, &relation, limit, terminal.out()).map(drop),
+            None => output::write(format, &relation, limit, terminal.out(), &mut || true).map(drop),
         }
     }
 }

@@ -221,6 +221,17 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// As [`Reader::next_batch`], and asks `go_on` at least so `often` whether to go on, on the thread that waits; if not,
+    /// this returns [`QueryError::Interrupted`].
+    pub fn next_batch_while(
+        &mut self,
+        often: Duration,
+        go_on: impl FnMut() -> bool,
+    ) -> Option<Result<RecordBatch>> {
+        process::wait_while(self.batches.next(), often, go_on)
+            .unwrap_or(Some(Err(QueryError::Interrupted)))
+    }
+
     /// Waits for the next batch.
     pub fn next_batch(&mut self) -> Option<Result<RecordBatch>> {
         match Process::current() {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use pyo3::prelude::*;
+use runlake_cli::{Exported, Exporting, Failure, Format};
 use runlake_engine::{Lake, LakeOptions, Snapshot, store};
 use runlake_query::{QueryError, Session};
 
@@ -35,6 +36,14 @@ fn resolution(given: Option<&Path>) -> store::Resolution {
     let path = |name: &str| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let (environment, home) = (path("RUNLAKE_STORE"), path("HOME"));
     store::resolve(given, environment.as_deref(), home.as_deref(), directory)
+}
+
+/// What a command of the command line says, as the exception that fits.
+fn failure_error(failure: &Failure) -> PyErr {
+    match failure.cause() {
+        Some(cause) => from_query(cause),
+        None => Class::StorageError.error(failure.to_string()),
+    }
 }
 
 /// A path as text; Python's own escapes stand for bytes that are no UTF-8, so nothing is lost.
@@ -224,6 +233,63 @@ impl PyLake {
             })
         };
         py.detach(merge).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
+    /// Writes runs and their points to files. Returns how many of each.
+    #[pyo3(name = "_export")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn export(
+        &self,
+        py: Python<'_>,
+        folder: PathBuf,
+        runs: Vec<String>,
+        project: Option<String>,
+        format: &str,
+    ) -> PyResult<(u64, u64)> {
+        let format = match format {
+            "parquet" => Format::Parquet,
+            "csv" => Format::Csv,
+            "json" => Format::Json,
+            "jsonl" => Format::Jsonl,
+            "arrow" => Format::Arrow,
+            other => {
+                let valid = "parquet, csv, json, jsonl or arrow";
+                let message = format!("invalid format: '{other}' is none of {valid}");
+                return Err(Class::InvalidArgument.error(message));
+            }
+        };
+        let mut interrupt = None;
+        let export = || {
+            let snapshot = self.session.snapshot()?;
+            let problems = snapshot.problems().to_vec();
+            let what = Exporting {
+                runs: &runs,
+                project: project.as_deref(),
+                format,
+                folder: &folder,
+            };
+            let lake = self.session.lake().clone();
+            let exported = runlake_cli::export(lake, snapshot, &what, &mut |_| {
+                interrupt = Python::attach(|py| py.check_signals()).err();
+                interrupt.is_none()
+            })?;
+            Ok((exported, problems))
+        };
+        match py.detach(export) {
+            Ok((Exported { runs, points }, problems)) => {
+                for problem in problems {
+                    warn(py, Class::DamageWarning, &problem)?;
+                }
+                Ok((runs, points))
+            }
+            Err(failure) => Err(match (failure_error(&failure), interrupt) {
+                (_, Some(raised)) => raised,
+                (error, None) => error,
+            }),
+        }
     }
 
     /// Restores deleted runs.

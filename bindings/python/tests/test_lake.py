@@ -463,3 +463,79 @@ def test_the_lake_is_found_upward_from_where_the_process_started(store: Path, tm
 def test_a_lake_has_a_repr(digits: runlake.Lake, store: Path) -> None:
     assert repr(digits) == f"<runlake.Lake {str(store)!r}>"
     assert digits.path == str(store)
+
+
+THREE = """
+import runlake
+
+for project, id in (("digits", "a"), ("digits", "b"), ("other", "c")):
+    with runlake.init(project, id=id, config={"lr": 0.1, "net": {"depth": 2}}, tags=["t"]) as run:
+        for step in range(20):
+            run.log({"loss": 1 / (step + 1), "odd": [float("nan"), 1.5][step % 2]})
+        run.log({"loss": 0.5}, labels={"rank": 1}, step=3)
+"""
+
+
+@pytest.fixture
+def exported(store: Path, program: Program) -> runlake.Lake:
+    """A lake of three runs in two projects, the writer of which is gone."""
+    assert program(THREE).returncode == 0
+    return runlake.open(store)
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "json", "jsonl", "arrow"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"project": "digits"}, {"run": "a"}, {"run": ["a", "other/c"]}, {"run": ["b", "c"], "project": "other"}],
+)
+def test_an_export_is_what_the_command_exports(
+    exported: runlake.Lake, tmp_path: Path, format: Any, options: dict[str, Any]
+) -> None:
+    runs, points = exported.export(tmp_path / "ours", format=format, **options)
+    arguments = ["--format", format, "-o", str(tmp_path / "theirs")]
+    named = options.get("run", [])
+    for run in [named] if isinstance(named, str) else named:
+        arguments += ["--run", run]
+    if "project" in options:
+        arguments += ["--project", options["project"]]
+    done = subprocess.run(
+        [sys.executable, "-m", "runlake", "--store", exported.path, "export", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counted = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in ((runs, "run"), (points, "point"))]
+    assert done.stdout.startswith(f"{counted[0]} and {counted[1]} in ")
+    files = sorted(path.name for path in (tmp_path / "ours").iterdir())
+    assert files == [f"{table}.{format}" for table in ("config", "points", "runs", "series")]
+    assert runs > 0
+    assert points == 41 * runs
+    for name in files:
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
+def test_an_export_overwrites_nothing_and_names_what_is_not_there(exported: runlake.Lake, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    with pytest.raises(runlake.InvalidArgument, match="full is not empty"):
+        exported.export(full)
+    assert [path.name for path in full.iterdir()] == ["mine.txt"]
+    new = tmp_path / "new"
+    with pytest.raises(runlake.NotFound, match="absent"):
+        exported.export(new, run="absent")
+    with pytest.raises(runlake.NotFound, match="absent"):
+        exported.export(new, project="absent")
+    with pytest.raises(runlake.InvalidArgument, match="'xlsx' is none of"):
+        exported.export(new, format="xlsx")  # type: ignore[arg-type]
+    assert not new.exists()
+    with pytest.raises(runlake.StorageError, match="cannot write to"):
+        exported.export(full / "mine.txt" / "below")
+
+
+def test_an_export_of_a_snapshot_shows_its_moment(exported: runlake.Lake, tmp_path: Path) -> None:
+    before = exported.snapshot()
+    with runlake.init("digits", id="later", store=exported.path) as run:
+        run.log({"loss": 1.0})
+    assert before.export(tmp_path / "before") == (3, 123)
+    assert exported.export(tmp_path / "after") == (4, 124)

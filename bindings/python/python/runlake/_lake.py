@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
     from datetime import datetime
-    from typing import Any
+    from typing import Any, Literal
 
     from runlake._native import Relation
 
@@ -175,6 +175,40 @@ class Lake(_native.Lake):
 
         several = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
         return self._merge(several, final)
+
+    def export(
+        self,
+        folder: _Path,
+        *,
+        run: str | Iterable[str] | None = None,
+        project: str | None = None,
+        format: Literal["parquet", "csv", "json", "jsonl", "arrow"] = "parquet",
+    ) -> tuple[int, int]:
+        """Writes runs and their points to files for other programs, as `runlake export` does.
+
+        The folder holds `runs`, `config`, `series` and `points` afterwards, each in the one format. Points are those
+        that count, sorted by project, run, metric, labels and step. All four show the same moment. Returns how many
+        runs and how many points were written.
+
+        Args:
+            folder: where the files go; made where it is missing. Nothing is overwritten: it must be empty.
+            run: only this run, or these, each as for `Lake.run`.
+            project: only runs of this project.
+            format: the form of the files.
+
+        Raises:
+            NotFound: no run, or no project, is called so.
+            InvalidArgument: the folder is not empty.
+            StorageError: the folder cannot be written.
+
+        >>> import runlake, tempfile
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log({"loss": 0.5, "accuracy": 0.8})
+        >>> runlake.open().export(tempfile.mkdtemp(), project="digits", format="csv")
+        (1, 2)
+        """
+        runs = [] if run is None else [run] if isinstance(run, str) else list(run)
+        return self._export(folder, runs, project, format)
 
     def __repr__(self) -> str:
         return f"<runlake.Lake {self.path!r}>"

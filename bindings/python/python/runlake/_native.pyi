@@ -108,6 +108,8 @@ class Lake:
         """Deletes runs, as they are named."""
     def _merge(self, sources: list[_Path], is_last: bool) -> int:
         """Merges lakes into this one. Returns how many points came."""
+    def _export(self, folder: _Path, runs: list[str], project: str | None, format: str) -> tuple[int, int]:
+        """Writes runs and their points to files. Returns how many of each."""
     def _restore(self, runs: list[str]) -> int:
         """Restores deleted runs."""
     def _pin(self, version: int | None = None) -> Snapshot:
