@@ -19,6 +19,7 @@ mod compact;
 mod damage;
 mod demo;
 mod doctor;
+mod expire;
 mod export;
 mod failure;
 mod format;
@@ -98,6 +99,7 @@ enum Command {
     Backup(backup::Backup),
     Rm(rm::Rm),
     Restore(restore::Restore),
+    Expire(expire::Expire),
     Init(init::Init),
     Compact(compact::Compact),
     Verify(verify::Verify),
@@ -146,6 +148,7 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Backup(backup)) => backup.run(store, terminal),
         Some(Command::Rm(rm)) => rm.run(store, terminal),
         Some(Command::Restore(restore)) => restore.run(store, terminal),
+        Some(Command::Expire(expire)) => expire.run(store, terminal),
         Some(Command::Init(init)) => init.run(store, terminal),
         Some(Command::Compact(compact)) => compact.run(store, terminal),
         Some(Command::Verify(verify)) => verify.run(store, terminal),

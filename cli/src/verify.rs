@@ -96,6 +96,11 @@ impl Verify {
             number::counted(snapshot.segments().len() as u64, "segment"),
             number::count(live)
         )?;
+        let expired: u64 = snapshot.segments().iter().map(|segment| segment.expired_rows).sum();
+        if expired > 0 {
+            let what = number::counted(expired, "point");
+            writeln!(terminal, "of {what} that expired, indexes and rollups are sound")?;
+        }
         Ok(())
     }
 }

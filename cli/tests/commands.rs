@@ -5,6 +5,7 @@ mod commands {
     mod alone;
     mod care;
     mod demo;
+    mod expire;
     mod export;
     mod import;
     mod lab;

@@ -7,11 +7,15 @@
 //! files that no commit names, which are collected too.
 
 mod collect;
+mod expire;
 mod merge;
 mod plan;
 mod purge;
 
+pub use expire::Expired;
+
 pub(crate) use collect::collect;
+pub(crate) use expire::{expire, weigh};
 
 use std::{path::Path, sync::Arc};
 

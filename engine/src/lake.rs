@@ -16,9 +16,10 @@ use arc_swap::ArcSwapOption;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    Error, Fact, Result, Run, RunBuilder, RunStats, SegmentMeta, Snapshot, State,
+    Error, Fact, Filter, Result, Run, RunBuilder, RunInfo, RunStats, SegmentMeta, SeriesKey,
+    Snapshot, State,
     catalog::{Table, TableKind},
-    compaction::{self, Compacted, World},
+    compaction::{self, Compacted, Expired, World},
     deletion::{self, RunKeys},
     disk,
     flush::{self, AtOnce, Flushed, Orphans, Tables},
@@ -210,6 +211,18 @@ pub struct SilentWriter {
     pub last_seen_us: i64,
 }
 
+/// What would expire: see [`Lake::expiry`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Expiry {
+    /// The runs, newest first.
+    pub runs: Vec<Arc<RunInfo>>,
+    /// Their points.
+    pub points: u64,
+    /// About what these take on disk.
+    pub bytes: f64,
+}
+
 impl Lake {
     /// Opens an existing lake; never writes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -385,6 +398,57 @@ impl Lake {
         Ok(done)
     }
 
+    /// What would go if the points of runs expired that ended before `before_us`, microseconds since 1970 (UTC): of all of them, or
+    /// of those of one project. Never writes. Runs that may still be logged to, that are deleted, or of which something stands in a
+    /// log are left out, and those that have no points any more.
+    pub fn expiry(&self, before_us: i64, project: Option<&str>) -> Result<Expiry> {
+        let snapshot = self.snapshot()?;
+        let mut expiry = Expiry::default();
+        let runs = ended_before(&snapshot, before_us, project)?;
+        let keys: RunKeys = runs.keys().cloned().collect();
+        let mut there = RunKeys::default();
+        compaction::weigh(snapshot.segments(), &keys, |key, points, bytes| {
+            expiry.points += points;
+            expiry.bytes += bytes;
+            there.insert((Arc::clone(&key.project), Arc::clone(&key.run_id)));
+        })?;
+        expiry.runs =
+            runs.into_iter().filter(|(key, _)| there.contains(key)).map(|it| it.1).collect();
+        expiry.runs.sort_by(|a, b| (b.created_at, &a.run_id).cmp(&(a.created_at, &b.run_id)));
+        Ok(expiry)
+    }
+
+    /// Lets the points of the runs of `expiry` go, and keeps what they add up to: their series with counts, extremes and last
+    /// values, and their rollups. There is no way back. A run to which somebody has logged meanwhile is left out. Safe at any time;
+    /// killed, it has done a part of it, and the next one goes on. The files are removed as those that compaction replaces.
+    ///
+    /// `watch` is told now and then how many points were looked at, of how many, and says whether to go on.
+    pub fn expire(
+        &self,
+        expiry: &Expiry,
+        watch: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Expired> {
+        let core = &self.0;
+        core.check_writable()?;
+        let snapshot = self.snapshot()?;
+        let ended = ended_before(&snapshot, i64::MAX, None)?;
+        let runs: RunKeys = expiry
+            .runs
+            .iter()
+            .map(|run| (Arc::clone(&run.project), Arc::clone(&run.run_id)))
+            .filter(|key| ended.contains_key(key))
+            .collect();
+        if runs.is_empty() {
+            return Ok(Expired::default());
+        }
+        let (projects, ids) = runs.iter().map(|(p, r)| (p.to_string(), r.to_string())).unzip();
+        let about = Filter { projects: Some(projects), runs: Some(ids), metrics: None };
+        let hidden = snapshot.hidden(&about)?;
+        let Tables { points, .. } = &core.process().tables;
+        let hidden_from = |key: &SeriesKey| hidden.first_hidden_step(key);
+        compaction::expire(&core.root, points, &runs, &hidden_from, &mut World::here(watch))
+    }
+
     /// The files of tables `runs`, `config` and `series`, each with the name of its table: what the last compaction wrote for
     /// other programs.
     pub fn folded_segments(&self) -> Result<Vec<(&'static str, Arc<SegmentMeta>)>> {
@@ -525,6 +589,32 @@ fn doomed_in(snapshot: &Snapshot) -> Result<RunKeys> {
 fn liveness(root: &Path, lookout: &Lookout, writer: &str) -> Liveness {
     let folder = root.join("log").join(writer);
     lookout.liveness(&folder, Now::read()).unwrap_or(Liveness::Silent)
+}
+
+/// Runs by project and id.
+type EndedRuns = FxHashMap<(Arc<str>, Arc<str>), Arc<RunInfo>>;
+
+/// The runs that ended before a moment and that nobody logs to: no deleted ones, and none of which anything stands in a log.
+fn ended_before(snapshot: &Snapshot, before_us: i64, project: Option<&str>) -> Result<EndedRuns> {
+    let runs = snapshot.runs()?;
+    let has_ended = |run: &&Arc<RunInfo>| {
+        let end = run.finished_at.or(run.heartbeat_at);
+        project.is_none_or(|project| *run.project == *project)
+            && !matches!(run.state, State::Running | State::Unknown)
+            && end.is_some_and(|end| end < before_us)
+    };
+    let mut ended: FxHashMap<_, _> = runs
+        .iter()
+        .filter(has_ended)
+        .map(|run| ((Arc::clone(&run.project), Arc::clone(&run.run_id)), Arc::clone(run)))
+        .collect();
+    for key in snapshot.tail().iter().flat_map(|points| &points.keys) {
+        ended.remove(&(Arc::clone(&key.project), Arc::clone(&key.run_id)));
+    }
+    for fact in snapshot.tail_facts() {
+        ended.remove(&(Arc::clone(&fact.project), Arc::clone(&fact.run_id)));
+    }
+    Ok(ended)
 }
 
 /// Writers, each with its lake.
@@ -840,7 +930,7 @@ impl Core {
                 }
             }
         }
-        let filter = crate::Filter {
+        let filter = Filter {
             projects: Some(vec![project.to_owned()]),
             runs: Some(vec![run_id.to_owned()]),
             metrics: None,

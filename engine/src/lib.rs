@@ -63,7 +63,7 @@ mod tail;
 #[cfg(not(proof))]
 pub use chart::{Axis, Bucket, ChartRequest, ChartSeries, X};
 #[cfg(not(proof))]
-pub use compaction::Compacted;
+pub use compaction::{Compacted, Expired};
 #[cfg(not(proof))]
 pub use edit::RunEdit;
 #[cfg(not(proof))]
@@ -75,7 +75,7 @@ pub use filter::Filter;
 #[cfg(not(proof))]
 pub use flush::Flushed;
 #[cfg(not(proof))]
-pub use lake::{Health, Lake, LakeMetrics, LakeOptions, SilentWriter};
+pub use lake::{Expiry, Health, Lake, LakeMetrics, LakeOptions, SilentWriter};
 pub use log::LogMode;
 #[cfg(not(proof))]
 pub use merge::Merged;

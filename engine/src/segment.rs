@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 mod column;
 mod copy;
+mod expired;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -26,6 +27,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use rollup::RollupFile;
 
 pub(crate) use copy::copy;
+pub(crate) use expired::without_points;
 pub(crate) use index::{IndexRow, Summary};
 pub use index::{SegmentIndex, SeriesRows};
 #[cfg(test)]
@@ -75,6 +77,8 @@ pub struct SegmentMeta {
     pub version: u64,
     /// When it was added: microseconds since 1970 (UTC).
     pub committed_at: i64,
+    /// Points of its series that have expired; then it holds no others.
+    pub expired_rows: u64,
     /// Whether a fact in it says that a run is deleted, or restored.
     pub(crate) tells_of_deletion: bool,
     /// The lake that it came from, until the last merge of that.

@@ -204,7 +204,8 @@ impl Fold {
         for IndexRow { key, summary, .. } in rows {
             match hidden.first_hidden_step(key) {
                 Some(from) if from <= summary.first.0 => {}
-                Some(from) if from <= summary.last.0 => {
+                // Points that have expired cannot be told apart any more: all of them count.
+                Some(from) if from <= summary.last.0 && !segment.is_expired() => {
                     cut.insert(key);
                 }
                 _ => self.add(key, *summary),

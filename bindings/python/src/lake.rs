@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use pyo3::prelude::*;
@@ -265,12 +265,8 @@ impl PyLake {
         let export = || {
             let snapshot = self.session.snapshot()?;
             let problems = snapshot.problems().to_vec();
-            let what = Exporting {
-                runs: &runs,
-                project: project.as_deref(),
-                format,
-                folder: &folder,
-            };
+            let what =
+                Exporting { runs: &runs, project: project.as_deref(), format, folder: &folder };
             let lake = self.session.lake().clone();
             let exported = runlake_cli::export(lake, snapshot, &what, &mut |_| {
                 interrupt = Python::attach(|py| py.check_signals()).err();
@@ -290,6 +286,43 @@ impl PyLake {
                 (error, None) => error,
             }),
         }
+    }
+
+    /// Lets the points of runs go that ended so many seconds ago, or says how many points would go.
+    #[pyo3(name = "_expire")]
+    fn expire(
+        &self,
+        py: Python<'_>,
+        seconds: f64,
+        project: Option<&str>,
+        dry_run: bool,
+    ) -> PyResult<u64> {
+        let mut interrupt = None;
+        let expire = || {
+            let lake = self.session.lake();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a moment in microseconds; one out of bounds is at the bound"
+            )]
+            let before_us = ((now.as_secs_f64() - seconds) * 1e6) as i64;
+            let expiry = lake.expiry(before_us, project)?;
+            if dry_run {
+                return Ok(Ok(expiry.points));
+            }
+            let expired = lake.expire(&expiry, &mut |_, _| {
+                interrupt = Python::attach(|py| py.check_signals()).err();
+                interrupt.is_none()
+            })?;
+            Ok(if expired.is_busy { Err(()) } else { Ok(expired.points) })
+        };
+        let expired =
+            py.detach(expire).map_err(|error: runlake_engine::Error| from_engine(&error))?;
+        if let Some(raised) = interrupt {
+            return Err(raised);
+        }
+        let busy = "nothing has expired: another process is merging; try again when it is done";
+        expired.map_err(|()| Class::StorageError.error(busy))
     }
 
     /// Restores deleted runs.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import duckdb
 import pandas as pd
 import polars as pl
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 import runlake
-from conftest import Program, wait_for
+from conftest import Program, compact, wait_for
 
 Open = Callable[[], runlake.Lake]
 
@@ -539,3 +540,26 @@ def test_an_export_of_a_snapshot_shows_its_moment(exported: runlake.Lake, tmp_pa
         run.log({"loss": 1.0})
     assert before.export(tmp_path / "before") == (3, 123)
     assert exported.export(tmp_path / "after") == (4, 124)
+
+
+def test_points_of_old_runs_go_and_what_they_add_up_to_stays(exported: runlake.Lake, store: Path) -> None:
+    compact(store)
+    known = exported.sql("select * from series order by 1, 2, 3, 4").to_arrow()
+    runs = exported.sql("select run_id, last_step, summary from runs order by 1").fetchall()
+    old = datetime.timedelta(days=90)
+    assert exported.expire(raw_older_than=old) == 0
+    now = datetime.timedelta(0)
+    assert exported.expire(raw_older_than=now, project="digits", dry_run=True) == 82
+    assert exported.sql("select count(*) from points").fetchone() == (123,)
+    assert exported.expire(raw_older_than=now, project="digits") == 82
+    assert exported.expire(raw_older_than=now, project="digits") == 0
+    assert exported.sql("select run_id, count(*) from points group by 1").fetchall() == [("c", 41)]
+    assert len(exported.history("a")) == 0
+    assert exported.sql("select run_id, last_step, summary from runs order by 1").fetchall() == runs
+    compact(store)
+    left = exported.sql("select * from series order by 1, 2, 3, 4").to_arrow()
+    assert repr(left.to_pylist()) == repr(known.to_pylist())
+    theirs = deltalake.DeltaTable(store / "tables" / "points").to_pyarrow_table()
+    assert set(theirs["run_id"].to_pylist()) == {"c"}
+    folded = deltalake.DeltaTable(store / "tables" / "series").to_pyarrow_table()
+    assert len(folded) == len(known)

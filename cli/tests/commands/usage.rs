@@ -1,6 +1,6 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &["sql"],
     &["runs"],
     &["show"],
@@ -13,6 +13,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["backup"],
     &["rm"],
     &["restore"],
+    &["expire"],
     &["init"],
     &["compact"],
     &["verify"],

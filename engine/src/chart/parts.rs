@@ -135,7 +135,9 @@ impl Parts {
             None => Some(i64::MAX),
         };
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for segment in snapshot.segments().iter().filter(|segment| filter.may_want(segment)) {
+        // What has expired has no points to draw, and at its ends a chart asks for them.
+        let drawn = |it: &&Arc<SegmentMeta>| filter.may_want(it) && !it.is_expired();
+        for segment in snapshot.segments().iter().filter(drawn) {
             if segment.index.is_none() {
                 let points = segment::read_series(segment, |key| chosen.wants(key))?;
                 let wanted = vec![true; points.keys.len()];

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The level of what is merged.
-const LEVEL: u8 = 1;
+pub(super) const LEVEL: u8 = 1;
 
 /// Points between two looks whether to go on.
 const LOOK_EVERY: u64 = 16 << 10;

@@ -41,9 +41,21 @@ pub(super) fn stretches(
             ended.extend(std::mem::take(&mut open).into_values());
             continue;
         };
+        // Points that have expired are not merged. The files around them are, where no run has points on both sides.
+        if segment.is_expired()
+            && open
+                .get(project)
+                .is_none_or(|stretch| stretch.iter().all(|it| are_apart(it, segment)))
+        {
+            continue;
+        }
         let is_full = segment.level > 0 && segment.bytes >= limits.full_bytes;
         // What came from another lake has to keep its name for the next merge of that lake.
-        if is_full || segment.source.is_some() || left_alone.contains(&segment.name) {
+        if is_full
+            || segment.is_expired()
+            || segment.source.is_some()
+            || left_alone.contains(&segment.name)
+        {
             ended.extend(open.remove(project));
         } else {
             open.entry(project).or_default().push(Arc::clone(segment));
@@ -51,6 +63,12 @@ pub(super) fn stretches(
     }
     ended.extend(open.into_values());
     ended
+}
+
+/// Whether no run is in both, for certain.
+fn are_apart(a: &SegmentMeta, b: &SegmentMeta) -> bool {
+    let (Some(a), Some(b)) = (&a.runs, &b.runs) else { return false };
+    !a.iter().any(|run| b.contains(run))
 }
 
 /// The next merge: the oldest neighbours that are worth it and fit the limits. As long as each merge leaves at most one

@@ -35,12 +35,20 @@ pub(super) fn purge(
             continue;
         }
         let keeps = |key: &crate::SeriesKey| !is_doomed(&key.project, &key.run_id);
+        if segment.is_expired() {
+            let (dir, level) = (points.dir(), merge::LEVEL);
+            let kept = segment::without_points(dir, level, &segment, &keeps, &|_| None)?;
+            if !replace(points, &segment, Vec::from_iter(kept), "delete", world)? {
+                return Ok(());
+            }
+            continue;
+        }
         let full_bytes = limits_for(points, ASKED).full_bytes;
         let mut goes_on = |rows| (world.goes_on)(rows, segment.rows);
         let inputs = [Arc::clone(&segment)];
         let kept = merge::points(points.dir(), &inputs, full_bytes, &keeps, &mut goes_on)?;
         let Some(kept) = kept else { return Ok(()) };
-        if !replace(points, &segment, kept, world)? {
+        if !replace(points, &segment, kept, "delete", world)? {
             return Ok(());
         }
         done.purged_points += rows;
@@ -51,7 +59,7 @@ pub(super) fn purge(
         let inputs = [Arc::clone(&segment)];
         let kept = merge::facts(facts.dir(), &inputs, &keeps, &mut goes_on)?;
         let Some(kept) = kept else { return Ok(()) };
-        if !replace(facts, &segment, kept, world)? {
+        if !replace(facts, &segment, kept, "delete", world)? {
             return Ok(());
         }
     }
@@ -60,24 +68,32 @@ pub(super) fn purge(
 
 /// The segments that may hold one of the runs.
 fn holders(table: &Table, doomed: &RunKeys) -> Result<Vec<Arc<SegmentMeta>>> {
-    let (projects, runs) = doomed.iter().map(|(p, r)| (p.to_string(), r.to_string())).unzip();
+    Ok(holders_among(&table.load()?.segments, doomed).cloned().collect())
+}
+
+/// Those of `segments` that may hold one of the runs.
+pub(super) fn holders_among<'a>(
+    segments: &'a [Arc<SegmentMeta>],
+    runs: &RunKeys,
+) -> impl Iterator<Item = &'a Arc<SegmentMeta>> {
+    let (projects, runs) = runs.iter().map(|(p, r)| (p.to_string(), r.to_string())).unzip();
     let filter = Filter { projects: Some(projects), runs: Some(runs), metrics: None };
-    let segments = &table.load()?.segments;
-    Ok(segments.iter().filter(|segment| filter.may_want(segment)).cloned().collect())
+    segments.iter().filter(move |segment| filter.may_want(segment))
 }
 
 /// Commits what is kept of a segment in its stead; false where somebody else replaced it.
-fn replace(
+pub(super) fn replace(
     table: &Table,
     segment: &SegmentMeta,
     kept: Vec<segment::NewSegment>,
+    operation: &'static str,
     world: &World<'_>,
 ) -> Result<bool> {
     let edit = Edit {
         adds: Vec::new(),
         removes: vec![segment.name.clone()],
         txns: Vec::new(),
-        operation: "delete",
+        operation,
         data_change: true,
         takes_place: true,
     };

@@ -13,6 +13,7 @@
 //! runlake.step_bounds    [0,99]
 //! runlake.time_bounds    [0,99000]     microseconds since 1970, rounded outwards to milliseconds
 //! runlake.has_nan        true          whether a value is NaN
+//! runlake.expired        90           the points of its series, of which none is in the file any more; else missing
 //! runlake.deletions      true          of facts: one says that a run is deleted or restored; else missing
 //! runlake.of             points 9/3 facts 12/2   of a folded table: the last commit and the number of the files behind it
 //! runlake.crc32c         00c0ffee      of the whole file
@@ -141,6 +142,8 @@ pub(super) struct Described<'a> {
     pub(super) sum: FileSum,
     pub(super) index_crc32c: u32,
     pub(super) rollup: Option<FileSum>,
+    /// The points of its series, where they have expired.
+    pub(super) expired_rows: u64,
 }
 
 /// What a commit says of it.
@@ -181,6 +184,10 @@ pub(super) fn describe_points(segment: &Described<'_>) -> Add {
         let FileSum { bytes, crc32c, footer, .. } = rollup;
         let end = format!("{}:{}", footer.bytes, hex(footer.crc32c));
         says.tag("rollup", format!("{bytes}:{}:{end}", hex(crc32c)));
+    }
+    if segment.expired_rows > 0 {
+        says.tag("expired", segment.expired_rows);
+        return says.add(segment.name, segment.level, 0, segment.sum);
     }
     let rows = summaries().map(|summary| summary.count).sum();
     says.add(segment.name, segment.level, rows, segment.sum)
@@ -295,11 +302,17 @@ impl SegmentMeta {
             index_crc32c,
             rollup,
             source: add.source().map(str::to_owned),
+            expired_rows: number("expired").unwrap_or(0),
             tells_of_deletion: tag("deletions") == Some("true"),
             cached: Kept::default(),
             opened: Kept::default(),
             opened_rollup: Kept::default(),
         }
+    }
+
+    /// Whether its points have expired: its index and its rollups say what they were, and its rows are gone.
+    pub fn is_expired(&self) -> bool {
+        self.expired_rows > 0
     }
 
     /// False only where no series that `filter` wants is in the file, for certain.

@@ -57,9 +57,7 @@ use crate::{Error, Fact, Filter, Points, Result, SeriesIndex, SeriesKey, UNKNOWN
 pub(crate) fn scan(segment: &SegmentMeta, filter: &Filter, columns: &[usize]) -> Result<Scan> {
     let chosen = filter.chosen();
     let rows = match segment.index {
-        Some(_) => {
-            Rows::Indexed(Wanted::of(&read_index(segment)?, |key: &SeriesKey| chosen.wants(key)))
-        }
+        Some(_) => Rows::Indexed(Wanted::in_segment(segment, |key| chosen.wants(key))?),
         None => Rows::Any(filter.clone()),
     };
     Scan::open(segment, rows, columns)
@@ -95,7 +93,7 @@ pub(crate) fn read_series(
 ) -> Result<Points> {
     let (mut points, mut index) = (Points::default(), SeriesIndex::default());
     let rows = match segment.index {
-        Some(_) => Rows::Indexed(Wanted::of(&read_index(segment)?, &wants)),
+        Some(_) => Rows::Indexed(Wanted::in_segment(segment, &wants)?),
         None => Rows::Any(Filter::default()),
     };
     for batch in Scan::open(segment, rows, &ALL_COLUMNS)? {
@@ -203,8 +201,12 @@ pub(super) fn count_rows(segment: &SegmentMeta) -> Result<u64> {
 }
 
 impl SegmentMeta {
-    /// Which series the file holds, and where; `None` where only a scan can tell, because somebody else wrote it.
+    /// Which series the file holds, and where; `None` where only a scan can tell, because somebody else wrote it. One whose
+    /// points have expired holds none.
     pub fn read_index(&self) -> Result<Option<SegmentIndex>> {
+        if self.is_expired() {
+            return Ok(Some(SegmentIndex(Arc::new([]))));
+        }
         match self.index {
             Some(_) => Ok(Some(SegmentIndex(read_index(self)?))),
             None => Ok(None),
@@ -262,6 +264,14 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// The wanted series of a segment with a side index. Of one whose points have expired there are none.
+    fn in_segment(segment: &SegmentMeta, wants: impl Fn(&SeriesKey) -> bool) -> Result<Self> {
+        if segment.is_expired() {
+            return Ok(Self::of(&[], wants));
+        }
+        Ok(Self::of(&read_index(segment)?, wants))
+    }
+
     fn of(index: &[IndexRow], wants: impl Fn(&SeriesKey) -> bool) -> Self {
         let all_rows = index.last().map_or(0, |row| row.rows().end);
         let index: Vec<&IndexRow> = index.iter().filter(|row| wants(&row.key)).collect();

@@ -11,6 +11,7 @@
 //! of two, so a cell of one level is a whole number of cells of any other level of any other segment: rollups of several
 //! segments merge. Which widths a series has follows from how dense its steps are, as long as its cells are few.
 use std::{
+    iter::Peekable,
     path::{Path, PathBuf},
     vec,
 };
@@ -276,6 +277,43 @@ impl Iterator for Cells {
                 }
             }
         }
+    }
+}
+
+/// The cells of one level, series by series in the order of the index.
+#[derive(Debug)]
+pub(super) struct Level(Peekable<Cells>);
+
+impl Level {
+    pub(super) fn new(cells: Cells) -> Self {
+        Self(cells.peekable())
+    }
+
+    /// The next cell, if it is of this series.
+    pub(super) fn peek(&mut self, series: u64) -> Result<Option<Cell>> {
+        match self.0.peek() {
+            Some(Ok((of, cell))) => Ok((*of == series).then_some(*cell)),
+            Some(Err(_)) => match self.0.next() {
+                Some(Err(error)) => Err(error),
+                _ => Ok(None),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The next cell, whatever series it is of.
+    pub(super) fn next(&mut self) -> Option<Result<(u64, Cell)>> {
+        self.0.next()
+    }
+
+    /// All cells of this series, where they come next.
+    pub(super) fn take(&mut self, series: u64) -> Result<Vec<Cell>> {
+        let mut cells = Vec::new();
+        while let Some(cell) = self.peek(series)? {
+            cells.push(cell);
+            self.0.next();
+        }
+        Ok(cells)
     }
 }
 

@@ -39,6 +39,9 @@ impl SegmentMeta {
     /// and its side index, not its points.
     pub fn bytes_by_metric(&self) -> Result<Vec<MetricSize>> {
         let (Some(footer), Some(_)) = (self.footer, &self.index) else { return Ok(Vec::new()) };
+        if self.is_expired() {
+            return Ok(Vec::new());
+        }
         let index = reader::read_index(self)?;
         let file = ReadAt::open(&self.path)?;
         let footer = reader::checked_footer(&file, self.bytes, footer)?;

@@ -3,7 +3,7 @@
 //! Checksums tell whether bytes are those that were written. This tells whether what was written is right: the order of
 //! rows, the side index, the rollups, and the bounds in the catalog, each against a recount of the points.
 
-use std::{iter::Peekable, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray as _, RecordBatch},
@@ -13,11 +13,15 @@ use arrow::{
 use super::{
     SegmentMeta,
     index::{IndexRow, Summary},
+    reader::IndexRows,
     reader::{self, Id, Scan},
-    rollup::{Cell, Cells},
+    rollup::Level,
     schema::{IDS, STEP, TIME, VALUE},
 };
 use crate::{Error, Filter, Result, SeriesKey, UNKNOWN_TIME};
+
+/// One wrong row makes all that follow wrong: the first few tell.
+const MOST_SAID: usize = 10;
 
 impl SegmentMeta {
     /// Compares everything that is said of a segment of points, by its checksums, its side index, its rollups and the
@@ -28,6 +32,9 @@ impl SegmentMeta {
     pub fn verify_points(&self, watch: &mut dyn FnMut(u64)) -> Result<Vec<String>> {
         self.check()?;
         self.check_footer()?;
+        if self.is_expired() {
+            return self.verify_expired();
+        }
         let mut recount = Recount::begin(self)?;
         let mut rows = 0;
         for batch in Scan::any(self, &Filter::default())? {
@@ -37,6 +44,54 @@ impl SegmentMeta {
             watch(rows);
         }
         recount.finish()
+    }
+
+    /// The same of a segment whose points have expired: that there are none, and that the cells of each level of a series add up
+    /// to what its index says.
+    fn verify_expired(&self) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        let rows = reader::count_rows(self)?;
+        if rows > 0 {
+            wrong.push(format!("{}: its points have expired, and {rows} are there", self.name));
+        }
+        let levels = match &self.rollup {
+            Some(rollup) => rollup.levels()?,
+            None => Vec::new(),
+        };
+        let mut levels: Vec<Level> = levels.into_iter().map(Level::new).collect();
+        let mut expired_rows = 0;
+        for (at, row) in (0..).zip(IndexRows::of(self)?) {
+            let IndexRow { key, summary, .. } = row?;
+            expired_rows += summary.count;
+            for (number, level) in (1..).zip(&mut levels) {
+                let cells = level.take(at)?.into_iter().map(|cell| cell.summary);
+                if let Some(sum) = cells.reduce(Summary::merge)
+                    && !summary.agrees_with(&sum)
+                {
+                    let (name, key) = (&self.name, named(&key));
+                    wrong.push(format!(
+                        "{name}: the index says {summary:?} of series {key}, its rollups of level {number} {sum:?}"
+                    ));
+                }
+            }
+        }
+        for (number, level) in (1..).zip(&mut levels) {
+            if let Some(cell) = level.next() {
+                let (series, _) = cell?;
+                wrong.push(format!(
+                    "{}: level {number} has cells of series {series}, which is not there",
+                    self.name
+                ));
+            }
+        }
+        if expired_rows != self.expired_rows {
+            let (name, said) = (&self.name, self.expired_rows);
+            wrong.push(format!(
+                "{name}: {expired_rows} points have expired by its index, the catalog says {said}"
+            ));
+        }
+        wrong.truncate(MOST_SAID);
+        Ok(wrong)
     }
 
     /// The same of a file of a folded table: checksums and the number of rows.
@@ -74,7 +129,7 @@ struct Recount<'a> {
     ended: usize,
     /// The series that is being read.
     series: Option<(SeriesKey, Summary)>,
-    levels: Vec<Level>,
+    levels: Vec<Recounted>,
     rows: u64,
     nan_count: u64,
     steps: Option<Range<i64>>,
@@ -82,8 +137,8 @@ struct Recount<'a> {
 }
 
 /// One level of rollups beside the points that it is about.
-struct Level {
-    cells: Peekable<Cells>,
+struct Recounted {
+    level: Level,
     /// The points of the cell that is being read.
     recount: Option<Summary>,
 }
@@ -99,7 +154,7 @@ impl<'a> Recount<'a> {
             None => Vec::new(),
         };
         let levels =
-            levels.into_iter().map(|cells| Level { cells: cells.peekable(), recount: None });
+            levels.into_iter().map(|cells| Recounted { level: Level::new(cells), recount: None });
         Ok(Self {
             segment,
             index,
@@ -114,8 +169,7 @@ impl<'a> Recount<'a> {
     }
 
     fn say(&mut self, what: impl std::fmt::Display) {
-        // One wrong row makes all that follow wrong: the first few tell.
-        if self.wrong.len() < 10 {
+        if self.wrong.len() < MOST_SAID {
             self.wrong.push(format!("{}: {what}", self.segment.name));
         }
     }
@@ -202,12 +256,12 @@ impl<'a> Recount<'a> {
     /// Adds a point to the cell of this level in which it lies, where the series has cells.
     fn climb(&mut self, level: usize, step: i64, time: i64, value: f64) -> Result<()> {
         let series = self.ended as u64;
-        let Some(cell) = self.levels[level].peek(series)? else { return Ok(()) };
+        let Some(cell) = self.levels[level].level.peek(series)? else { return Ok(()) };
         let mut recount = self.levels[level].recount;
         if recount.is_some_and(|recount| cell.number_at(step) != cell.number_at(recount.first.0)) {
             self.end_cell(level)?;
             recount = None;
-            if self.levels[level].peek(series)?.is_none() {
+            if self.levels[level].level.peek(series)?.is_none() {
                 self.say(format_args!(
                     "level {} has no cell for step {step} of a series that it has",
                     level + 1
@@ -227,8 +281,8 @@ impl<'a> Recount<'a> {
 
     fn end_cell(&mut self, level: usize) -> Result<()> {
         let Some(recount) = self.levels[level].recount.take() else { return Ok(()) };
-        let Some(cell) = self.levels[level].peek(self.ended as u64)? else { return Ok(()) };
-        self.levels[level].cells.next();
+        let Some(cell) = self.levels[level].level.peek(self.ended as u64)? else { return Ok(()) };
+        self.levels[level].level.next();
         if !cell.summary.agrees_with(&recount) {
             let (level, step) = (level + 1, recount.first.0);
             let series = self.ended;
@@ -244,14 +298,14 @@ impl<'a> Recount<'a> {
         let Some((key, summary)) = self.series.take() else { return Ok(()) };
         for level in 0..self.levels.len() {
             self.end_cell(level)?;
-            if self.levels[level].peek(self.ended as u64)?.is_some() {
+            if self.levels[level].level.peek(self.ended as u64)?.is_some() {
                 self.say(format_args!(
                     "level {} has more cells of series {} than it has points",
                     level + 1,
                     named(&key)
                 ));
-                while self.levels[level].peek(self.ended as u64)?.is_some() {
-                    self.levels[level].cells.next();
+                while self.levels[level].level.peek(self.ended as u64)?.is_some() {
+                    self.levels[level].level.next();
                 }
             }
         }
@@ -288,7 +342,7 @@ impl<'a> Recount<'a> {
                 self.say(format_args!("the index knows {missing} series that have no points"));
             }
             for level in 0..self.levels.len() {
-                if let Some(cell) = self.levels[level].cells.next() {
+                if let Some(cell) = self.levels[level].level.next() {
                     let (series, _) = cell?;
                     self.say(format_args!(
                         "level {} has cells of series {series}, which is not there",
@@ -310,20 +364,6 @@ impl<'a> Recount<'a> {
             self.say(format_args!("it holds {rows} points, the catalog says {}", segment.rows));
         }
         Ok(self.wrong)
-    }
-}
-
-impl Level {
-    /// The next cell, if it is of this series.
-    fn peek(&mut self, series: u64) -> Result<Option<Cell>> {
-        match self.cells.peek() {
-            Some(Ok((of, cell))) => Ok((*of == series).then_some(*cell)),
-            Some(Err(_)) => match self.cells.next() {
-                Some(Err(error)) => Err(error),
-                _ => Ok(None),
-            },
-            None => Ok(None),
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use parquet::{basic::Encoding, errors::ParquetError, schema::types::SchemaDescri
 use uuid::Uuid;
 
 use super::{
+    SegmentMeta,
     column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS},
     file::{FileSum, FileWriter},
     index::{IndexRow, Summary},
@@ -41,13 +42,15 @@ pub(crate) struct NewSegment {
     /// Each file: where it was written and its name in the table. The data file is last, so that it never stands in
     /// its place without its index.
     pub(super) files: Vec<(PathBuf, String)>,
+    rows: u64,
     placed: bool,
     kept: bool,
 }
 
 impl NewSegment {
     pub(super) fn new(table: &Path, add: Add, files: Vec<(PathBuf, String)>) -> Self {
-        Self { add, table: table.to_owned(), files, placed: false, kept: false }
+        let rows = SegmentMeta::from_add(table, &add, 0).rows;
+        Self { add, table: table.to_owned(), files, rows, placed: false, kept: false }
     }
 
     /// Moves the files to their final names, to be called just before the commit. A crash between the two leaves
@@ -60,6 +63,11 @@ impl NewSegment {
             disk::place(staged, &path)?;
         }
         Ok(())
+    }
+
+    /// Its rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Gives the files to the table: a commit names them, or may.
@@ -135,16 +143,115 @@ pub(crate) struct PointsWriter {
     name: Uuid,
     level: u8,
     file: Staged,
-    /// The series that are whole.
-    index: Vec<IndexRow>,
-    /// The series that is being written, and its first row.
-    series: Option<(SeriesKey, u64)>,
+    /// What is known of the series that are whole.
+    sides: Sides,
+    /// The series that is being written.
+    series: Option<SeriesKey>,
     pyramid: Pyramid,
-    rollups: Rollups,
-    rows: u64,
     times_seen: Option<Bounds<i64>>,
     unknown_times: u64,
     group: RowGroup,
+}
+
+/// What lies beside the points of a segment: its side index and its rollups.
+#[derive(Debug)]
+struct Sides {
+    index: Vec<IndexRow>,
+    rollups: Rollups,
+    /// Rows of all series so far.
+    rows: u64,
+}
+
+/// The names of the files of [`Sides`], with what they amount to.
+struct WrittenSides {
+    index: Vec<IndexRow>,
+    index_crc32c: u32,
+    rollup: Option<FileSum>,
+    /// Where each file was written and its name in the table.
+    files: Vec<(PathBuf, String)>,
+}
+
+impl Sides {
+    fn new(table: &Path, name: Uuid, level: u8) -> Self {
+        Self { index: Vec::new(), rollups: Rollups::new(table, name, level), rows: 0 }
+    }
+
+    fn push(&mut self, key: SeriesKey, summary: Summary, levels: Vec<Vec<Cell>>) -> Result<()> {
+        self.rollups.push(self.index.len(), levels)?;
+        self.index.push(IndexRow { key, first_row: self.rows, summary });
+        self.rows += summary.count;
+        Ok(())
+    }
+
+    fn finish(self, table: &Path, name: Uuid, level: u8) -> Result<WrittenSides> {
+        let file = format!("{name}.index.parquet");
+        let mut side = Staged::create(table, &file, FileKind::Index, level)?;
+        for rows in self.index.chunks(ROW_GROUP_ROWS) {
+            side.writer.row_group(|encoder, schema| encode_index(rows, encoder, schema))?;
+        }
+        let index_crc32c = side.writer.finish()?.crc32c;
+        let rollup = self.rollups.finish()?;
+        let sum = rollup.as_ref().map(|(_, sum)| *sum);
+        let mut files = Vec::new();
+        if let Some((rollup, _)) = rollup {
+            files.push((rollup.release(), format!("_rollups/{name}.parquet")));
+        }
+        files.push((side.guard.release(), format!("_index/{name}.parquet")));
+        Ok(WrittenSides { index: self.index, index_crc32c, rollup: sum, files })
+    }
+}
+
+/// Writes a segment of series whose points have expired: what lies beside them, and a data file without rows.
+#[derive(Debug)]
+pub(super) struct SidesWriter {
+    table: PathBuf,
+    name: Uuid,
+    level: u8,
+    sides: Sides,
+}
+
+impl SidesWriter {
+    pub(super) fn create(table: &Path, level: u8) -> Result<Self> {
+        let name = Uuid::now_v7();
+        let (table, sides) = (table.to_owned(), Sides::new(table, name, level));
+        Ok(Self { table, name, level, sides })
+    }
+
+    /// Appends a series, in sort order.
+    pub(super) fn push(
+        &mut self,
+        key: SeriesKey,
+        summary: Summary,
+        levels: Vec<Vec<Cell>>,
+    ) -> Result<()> {
+        self.sides.push(key, summary, levels)
+    }
+
+    /// Ends the segment and makes it durable; `None` where no series is in it.
+    pub(super) fn finish(self) -> Result<Option<NewSegment>> {
+        let Self { table, name, level, sides } = self;
+        if sides.index.is_empty() {
+            return Ok(None);
+        }
+        let expired_rows = sides.rows;
+        let file = Staged::create(&table, &format!("{name}.parquet"), FileKind::Points, level)?;
+        let sum = file.writer.finish()?;
+        let mut sides = sides.finish(&table, name, level)?;
+        let name = format!("l{level}/{name}.parquet");
+        let add = meta::describe_points(&Described {
+            name: &name,
+            level,
+            index: &sides.index,
+            times: None,
+            unknown_times: 0,
+            sum,
+            index_crc32c: sides.index_crc32c,
+            rollup: sides.rollup,
+            expired_rows,
+        });
+        sides.files.push((file.guard.release(), name));
+        Ok(Some(NewSegment::new(&table, add, sides.files)))
+    }
 }
 
 /// The row group that is being filled.
@@ -167,11 +274,9 @@ impl PointsWriter {
             name,
             level,
             file,
-            index: Vec::new(),
+            sides: Sides::new(table, name, level),
             series: None,
             pyramid: Pyramid::default(),
-            rollups: Rollups::new(table, name, level),
-            rows: 0,
             times_seen: None,
             unknown_times: 0,
             group: RowGroup::default(),
@@ -191,16 +296,15 @@ impl PointsWriter {
         if steps.is_empty() {
             return Ok(());
         }
-        if self.series.as_ref().is_none_or(|(last, _)| last != key) {
+        if self.series.as_ref().is_none_or(|last| last != key) {
             debug_assert!(
-                self.series.as_ref().is_none_or(|(last, _)| last < key),
+                self.series.as_ref().is_none_or(|last| last < key),
                 "series come in order"
             );
             self.end_series()?;
-            self.series = Some((key.clone(), self.rows));
+            self.series = Some(key.clone());
         }
         self.pyramid.push(steps, times, values);
-        self.rows += steps.len() as u64;
         for &time in times {
             if time == UNKNOWN_TIME {
                 self.unknown_times += 1;
@@ -229,11 +333,9 @@ impl PointsWriter {
 
     /// Takes what the points of the series add up to.
     fn end_series(&mut self) -> Result<()> {
-        let Some((key, first_row)) = self.series.take() else { return Ok(()) };
+        let Some(key) = self.series.take() else { return Ok(()) };
         let Some((summary, levels)) = self.pyramid.finish() else { return Ok(()) };
-        self.rollups.push(self.index.len(), levels)?;
-        self.index.push(IndexRow { key, first_row, summary });
-        Ok(())
+        self.sides.push(key, summary, levels)
     }
 
     /// Bytes written so far, without the row group in memory.
@@ -256,41 +358,27 @@ impl PointsWriter {
     /// Ends the segment, writes its index and its rollups, and makes all durable.
     pub(crate) fn finish(mut self) -> Result<NewSegment> {
         self.end_series()?;
-        if self.index.is_empty() {
+        if self.sides.index.is_empty() {
             let detail = "a segment holds at least one".to_owned();
             return Err(Error::Invalid { what: "points", detail });
         }
         self.flush()?;
         let sum = self.file.writer.finish()?;
-        let mut side = Staged::create(
-            &self.table,
-            &format!("{}.index.parquet", self.name),
-            FileKind::Index,
-            self.level,
-        )?;
-        for rows in self.index.chunks(ROW_GROUP_ROWS) {
-            side.writer.row_group(|encoder, schema| encode_index(rows, encoder, schema))?;
-        }
-        let side_sum = side.writer.finish()?;
-        let rollup = self.rollups.finish()?;
+        let mut sides = self.sides.finish(&self.table, self.name, self.level)?;
         let name = format!("l{}/{}.parquet", self.level, self.name);
         let add = meta::describe_points(&Described {
             name: &name,
             level: self.level,
-            index: &self.index,
+            index: &sides.index,
             times: self.times_seen,
             unknown_times: self.unknown_times,
             sum,
-            index_crc32c: side_sum.crc32c,
-            rollup: rollup.as_ref().map(|(_, sum)| *sum),
+            index_crc32c: sides.index_crc32c,
+            rollup: sides.rollup,
+            expired_rows: 0,
         });
-        let mut files = Vec::new();
-        if let Some((rollup, _)) = rollup {
-            files.push((rollup.release(), format!("_rollups/{}.parquet", self.name)));
-        }
-        files.push((side.guard.release(), format!("_index/{}.parquet", self.name)));
-        files.push((self.file.guard.release(), name));
-        Ok(NewSegment::new(&self.table, add, files))
+        sides.files.push((self.file.guard.release(), name));
+        Ok(NewSegment::new(&self.table, add, sides.files))
     }
 }
 

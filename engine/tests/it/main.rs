@@ -16,6 +16,7 @@
 
 mod chart;
 mod compaction;
+mod expire;
 mod footprint;
 mod group;
 mod hosts;

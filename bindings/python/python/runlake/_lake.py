@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from typing import Any, Literal
 
     from runlake._native import Relation
@@ -175,6 +175,29 @@ class Lake(_native.Lake):
 
         several = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
         return self._merge(several, final)
+
+    def expire(self, *, raw_older_than: timedelta, project: str | None = None, dry_run: bool = False) -> int:
+        """Lets the points of old runs go and keeps what they add up to. Returns how many points went.
+
+        Of each series count, first, last, least and greatest values and their steps, mean, and coarse rollups of the
+        long ones stay: SQL's `runs`, `config` and `series` answer as before. `points` and `history` have no rows of
+        these runs any more. There is no way back. The space is free after `runlake compact`.
+
+        Args:
+            raw_older_than: runs that ended so long ago. Never one that runs, or whose host cannot be seen.
+            project: only runs of this project.
+            dry_run: only say how many points would go.
+
+        Raises:
+            StorageError: another process is merging at the moment.
+
+        >>> import datetime, runlake
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log({"loss": 0.5})
+        >>> runlake.open().expire(raw_older_than=datetime.timedelta(days=90))
+        0
+        """
+        return self._expire(raw_older_than.total_seconds(), project, dry_run)
 
     def export(
         self,

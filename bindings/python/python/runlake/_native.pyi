@@ -108,6 +108,8 @@ class Lake:
         """Deletes runs, as they are named."""
     def _merge(self, sources: list[_Path], is_last: bool) -> int:
         """Merges lakes into this one. Returns how many points came."""
+    def _expire(self, seconds: float, project: str | None, dry_run: bool) -> int:
+        """Lets the points of runs go that ended so many seconds ago, or says how many points would go."""
     def _export(self, folder: _Path, runs: list[str], project: str | None, format: str) -> tuple[int, int]:
         """Writes runs and their points to files. Returns how many of each."""
     def _restore(self, runs: list[str]) -> int:
