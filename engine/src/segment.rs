@@ -33,8 +33,7 @@ pub use index::{SegmentIndex, SeriesRows};
 #[cfg(test)]
 pub(crate) use reader::read_points;
 pub(crate) use reader::{
-    ALL_COLUMNS, IndexRows, POINT_COLUMNS, Scan, read_facts, read_index, read_series, scan,
-    scan_series,
+    ALL_COLUMNS, IndexRows, Scan, read_facts, read_index, read_series, scan, scan_rows,
 };
 pub(crate) use rollup::{Cell, POINTS_PER_CELL};
 pub(crate) use rows::{Column, RowsWriter};

@@ -19,7 +19,7 @@ use arrow::{
 
 use crate::{
     Error, Fact, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
-    segment::{self, IndexRow, NewSegment, PointsWriter, Scan},
+    segment::{self, IndexRows, NewSegment, PointsWriter, Scan},
 };
 
 /// The level of what is merged.
@@ -49,7 +49,7 @@ pub(super) fn points(
     // The next series of each input. Of equal series the one of the first input comes first.
     let mut waiting: BinaryHeap<Reverse<(SeriesKey, usize)>> = BinaryHeap::new();
     for (at, input) in inputs.iter_mut().enumerate() {
-        waiting.extend(input.next_series().map(|key| Reverse((key, at))));
+        waiting.extend(input.next_series(keeps)?.map(|key| Reverse((key, at))));
     }
     let mut finished = Vec::new();
     let mut output: Option<(PointsWriter, Arc<str>)> = None;
@@ -84,7 +84,7 @@ pub(super) fn points(
             }
         }
         for at in holders {
-            waiting.extend(inputs[at].next_series().map(|key| Reverse((key, at))));
+            waiting.extend(inputs[at].next_series(keeps)?.map(|key| Reverse((key, at))));
         }
     }
     if let Some((writer, _)) = output {
@@ -126,10 +126,8 @@ struct Part {
 /// A segment that is read series by series.
 struct Input {
     segment: Arc<SegmentMeta>,
-    /// Its series that are kept.
-    index: Vec<IndexRow>,
-    /// How many of them were begun.
-    begun: usize,
+    /// Its series that are to come.
+    index: IndexRows,
     /// Points of the last one that are still to come.
     left: usize,
     scan: Scan,
@@ -145,25 +143,27 @@ impl Input {
             // Nobody says that its rows are sorted.
             return Err(Error::corrupt(&segment.path, 0, "it has no side index"));
         }
-        let (scan, index) = segment::scan_series(segment, keeps, &segment::POINT_COLUMNS)?;
         Ok(Self {
             segment: Arc::clone(segment),
-            index,
-            begun: 0,
+            index: IndexRows::of(segment)?,
             left: 0,
-            scan,
+            scan: segment::scan_rows(segment, keeps)?,
             steps: ScalarBuffer::from(Vec::new()),
             times: ScalarBuffer::from(Vec::new()),
             values: ScalarBuffer::from(Vec::new()),
         })
     }
 
-    /// Begins the next series, of which all points before were taken.
-    fn next_series(&mut self) -> Option<SeriesKey> {
-        let row = self.index.get(self.begun)?;
-        self.begun += 1;
-        self.left = usize::try_from(row.summary.count).unwrap_or(usize::MAX);
-        Some(row.key.clone())
+    /// Begins the next series that is kept; all points before were taken.
+    fn next_series(&mut self, keeps: &dyn Fn(&SeriesKey) -> bool) -> Result<Option<SeriesKey>> {
+        for row in &mut self.index {
+            let row = row?;
+            if keeps(&row.key) {
+                self.left = usize::try_from(row.summary.count).unwrap_or(usize::MAX);
+                return Ok(Some(row.key));
+            }
+        }
+        Ok(None)
     }
 
     /// The step of the next point of the series; decodes more where that is needed.

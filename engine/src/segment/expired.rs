@@ -25,7 +25,7 @@ pub(crate) fn without_points(
         None => Vec::new(),
     };
     let mut levels: Vec<Level> = levels.into_iter().map(Level::new).collect();
-    let mut kept = SidesWriter::create(table, level)?;
+    let mut kept = SidesWriter::new(table, level);
     for (at, row) in (0..).zip(IndexRows::of(segment)?) {
         let row = row?;
         let cells: Vec<Vec<Cell>> =

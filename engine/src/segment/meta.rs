@@ -23,7 +23,12 @@
 //!                                      the end of that file; only where there are any
 //! ```
 
-use std::{collections::BTreeMap, fmt::Display, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    path::Path,
+    sync::Arc,
+};
 
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use serde_json::{Map, Value, json};
@@ -34,7 +39,7 @@ use super::{
     index::{IndexRow, Kept},
     rollup::RollupFile,
 };
-use crate::{Fact, Filter, SeriesKey, catalog::Add};
+use crate::{Fact, Filter, catalog::Add};
 
 /// What the names of our tags begin with.
 const PREFIX: &str = "runlake.";
@@ -58,20 +63,6 @@ impl<T: PartialOrd + Copy> Bounds<T> {
             Some(_) => {}
         }
     }
-
-    fn of(values: impl Iterator<Item = T>) -> Option<Self> {
-        let mut bounds = None;
-        values.for_each(|value| Self::widen(&mut bounds, value));
-        bounds
-    }
-}
-
-/// Distinct names, sorted.
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut names: Vec<&str> = names.collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 /// Tags and statistics as they are gathered.
@@ -97,14 +88,14 @@ impl Description {
         self.nulls.insert(column.to_owned(), nulls.into());
     }
 
-    /// The names in one column, which are sorted and none of which is null.
-    fn names(&mut self, column: &str, list: &str, bounds: &str, names: &[&str]) {
-        let (Some(least), Some(greatest)) = (names.first(), names.last()) else { return };
-        self.bounds(column, json!(least), json!(greatest));
+    /// The names in one column, none of which is null.
+    fn names(&mut self, column: &str, list: &str, bounds: &str, names: &Names) {
+        let Some((least, greatest)) = &names.bounds else { return };
+        self.bounds(column, json!(**least), json!(**greatest));
         self.nulls(column, 0);
-        self.tag(bounds, json!([least, greatest]));
-        if names.len() <= MOST_LISTED {
-            self.tag(list, json!(names));
+        self.tag(bounds, json!([**least, **greatest]));
+        if names.listed.len() <= MOST_LISTED {
+            self.tag(list, json!(names.listed.iter().map(|name| &**name).collect::<Vec<_>>()));
         }
     }
 
@@ -131,42 +122,87 @@ impl Description {
     }
 }
 
-/// A new segment of points. The rows of `index` share a project, and there is at least one.
+/// Names in one column, as far as a commit says them.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    bounds: Option<(Arc<str>, Arc<str>)>,
+    /// All of them, as long as they are few enough to be listed, and then one more.
+    listed: BTreeSet<Arc<str>>,
+}
+
+impl Names {
+    fn see(&mut self, name: &Arc<str>) {
+        match &mut self.bounds {
+            None => self.bounds = Some((Arc::clone(name), Arc::clone(name))),
+            Some((least, _)) if name < least => least.clone_from(name),
+            Some((_, greatest)) if name > greatest => greatest.clone_from(name),
+            Some(_) => {}
+        }
+        if self.listed.len() <= MOST_LISTED && !self.listed.contains(name) {
+            self.listed.insert(Arc::clone(name));
+        }
+    }
+}
+
+/// What the rows of an index amount to, which share a project.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) series: usize,
+    /// The points of these series.
+    pub(super) rows: u64,
+    project: Option<Arc<str>>,
+    runs: Names,
+    metrics: Names,
+    launches: Names,
+    steps: Option<Bounds<i64>>,
+    has_nan: bool,
+}
+
+impl Seen {
+    pub(super) fn see(&mut self, IndexRow { key, summary, .. }: &IndexRow) {
+        self.series += 1;
+        self.rows += summary.count;
+        self.project.get_or_insert_with(|| Arc::clone(&key.project));
+        self.runs.see(&key.run_id);
+        self.metrics.see(&key.metric);
+        self.launches.see(&key.launch);
+        Bounds::widen(&mut self.steps, summary.first.0);
+        Bounds::widen(&mut self.steps, summary.last.0);
+        self.has_nan |= summary.nan_count > 0;
+    }
+}
+
+/// A new segment of points, of at least one series.
 #[derive(Debug)]
 pub(super) struct Described<'a> {
     pub(super) name: &'a str,
     pub(super) level: u8,
-    pub(super) index: &'a [IndexRow],
+    pub(super) seen: &'a Seen,
     pub(super) times: Option<Bounds<i64>>,
     pub(super) unknown_times: u64,
     pub(super) sum: FileSum,
     pub(super) index_crc32c: u32,
     pub(super) rollup: Option<FileSum>,
-    /// The points of its series, where they have expired.
-    pub(super) expired_rows: u64,
+    /// Whether the points of its series are not in it any more.
+    pub(super) has_expired: bool,
 }
 
 /// What a commit says of it.
 pub(super) fn describe_points(segment: &Described<'_>) -> Add {
-    let Described { index, times, unknown_times, .. } = *segment;
+    let Described { seen, times, unknown_times, .. } = *segment;
     let mut says = Description::default();
-    let column = |pick: fn(&SeriesKey) -> &str| distinct(index.iter().map(|row| pick(&row.key)));
-    if let Some(row) = index.first() {
-        let project = &*row.key.project;
+    if let Some(project) = &seen.project {
         says.tag("project", project);
-        says.bounds("project", json!(project), json!(project));
+        says.bounds("project", json!(**project), json!(**project));
         says.nulls("project", 0);
     }
-    says.names("run_id", "runs", "run_bounds", &column(|key| &key.run_id));
-    says.names("metric", "metrics", "metric_bounds", &column(|key| &key.metric));
-    let launches = column(|key| &key.launch);
-    if let (Some(least), Some(greatest)) = (launches.first(), launches.last()) {
-        says.bounds("launch", json!(least), json!(greatest));
+    says.names("run_id", "runs", "run_bounds", &seen.runs);
+    says.names("metric", "metrics", "metric_bounds", &seen.metrics);
+    if let Some((least, greatest)) = &seen.launches.bounds {
+        says.bounds("launch", json!(**least), json!(**greatest));
         says.nulls("launch", 0);
     }
-    let summaries = || index.iter().map(|row| &row.summary);
-    let steps = summaries().flat_map(|summary| [summary.first.0, summary.last.0]);
-    if let Some(steps) = Bounds::of(steps) {
+    if let Some(steps) = seen.steps {
         says.bounds("step", json!(steps.least), json!(steps.greatest));
         says.nulls("step", 0);
         says.tag("step_bounds", json!([steps.least, steps.greatest]));
@@ -178,19 +214,18 @@ pub(super) fn describe_points(segment: &Described<'_>) -> Add {
         }
         says.tag("time_bounds", json!([least, greatest]));
     }
-    says.tag("has_nan", summaries().any(|summary| summary.nan_count > 0));
+    says.tag("has_nan", seen.has_nan);
     says.tag("index", hex(segment.index_crc32c));
     if let Some(rollup) = segment.rollup {
         let FileSum { bytes, crc32c, footer, .. } = rollup;
         let end = format!("{}:{}", footer.bytes, hex(footer.crc32c));
         says.tag("rollup", format!("{bytes}:{}:{end}", hex(crc32c)));
     }
-    if segment.expired_rows > 0 {
-        says.tag("expired", segment.expired_rows);
+    if segment.has_expired {
+        says.tag("expired", seen.rows);
         return says.add(segment.name, segment.level, 0, segment.sum);
     }
-    let rows = summaries().map(|summary| summary.count).sum();
-    says.add(segment.name, segment.level, rows, segment.sum)
+    says.add(segment.name, segment.level, seen.rows, segment.sum)
 }
 
 /// What a commit says of a new segment of facts, which share a project.
@@ -206,11 +241,14 @@ pub(super) fn describe_facts(
     if facts.iter().any(|fact| fact.tells_of_deletion()) {
         says.tag("deletions", true);
     }
-    let runs = facts.iter().map(|fact| &*fact.run_id);
+    let mut runs = Names::default();
+    for fact in facts {
+        runs.see(&fact.run_id);
+    }
     says.tag("project", project);
     says.bounds("project", json!(project), json!(project));
     says.nulls("project", 0);
-    says.names("run_id", "runs", "run_bounds", &distinct(runs));
+    says.names("run_id", "runs", "run_bounds", &runs);
     says.add(name, level, rows, sum)
 }
 

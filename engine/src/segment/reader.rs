@@ -63,16 +63,22 @@ pub(crate) fn scan(segment: &SegmentMeta, filter: &Filter, columns: &[usize]) ->
     Scan::open(segment, rows, columns)
 }
 
-/// The points of the series of `segment` that `wants` names, as batches of the given columns of [`schema::points()`], in
-/// the order of the file, and those series. Of a file with a side index.
-pub(crate) fn scan_series(
-    segment: &SegmentMeta,
-    wants: impl Fn(&SeriesKey) -> bool,
-    columns: &[usize],
-) -> Result<(Scan, Vec<IndexRow>)> {
-    let index = read_index(segment)?;
-    let scan = Scan::open(segment, Rows::Indexed(Wanted::of(&index, &wants)), columns)?;
-    Ok((scan, index.iter().filter(|row| wants(&row.key)).cloned().collect()))
+/// Steps, times and values of the series of `segment` that `wants` names, in the order of the file. Of a file with a side index,
+/// which is read piece by piece.
+pub(crate) fn scan_rows(segment: &SegmentMeta, wants: impl Fn(&SeriesKey) -> bool) -> Result<Scan> {
+    let mut wanted = Wanted::of(&[], |_| true);
+    if !segment.is_expired() {
+        for row in IndexRows::of(segment)? {
+            let row = row?;
+            wanted.all_rows = row.rows().end;
+            if wants(&row.key) {
+                wanted.add(row.rows());
+            }
+        }
+    }
+    // Nobody asks for ids, so whose rows come is not said.
+    wanted.runs.push_back((0, wanted.rows));
+    Scan::open(segment, Rows::Indexed(wanted), &POINT_COLUMNS)
 }
 
 /// The points of `segment` that `filter` wants, in the order of the file. Rows of a foreign file that name no series,
@@ -247,7 +253,7 @@ impl SegmentMeta {
 pub(crate) const ALL_COLUMNS: [usize; VALUE + 1] = [0, 1, 2, 3, 4, STEP, TIME, VALUE];
 
 /// The columns of `points` that are no ids: step, time and value.
-pub(crate) const POINT_COLUMNS: [usize; 3] = [STEP, TIME, VALUE];
+const POINT_COLUMNS: [usize; 3] = [STEP, TIME, VALUE];
 
 /// The series of a segment that are wanted.
 #[derive(Debug)]
@@ -275,17 +281,22 @@ impl Wanted {
     fn of(index: &[IndexRow], wants: impl Fn(&SeriesKey) -> bool) -> Self {
         let all_rows = index.last().map_or(0, |row| row.rows().end);
         let index: Vec<&IndexRow> = index.iter().filter(|row| wants(&row.key)).collect();
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for rows in index.iter().map(|row| row.rows()) {
-            match ranges.last_mut() {
-                Some(last) if last.end == rows.start => last.end = rows.end,
-                _ => ranges.push(rows),
-            }
-        }
         let runs = (0..).zip(index.iter().map(|row| row.summary.count)).collect();
-        let rows = index.iter().map(|row| row.summary.count).sum();
         let ids = Ids::new(index.iter().map(|row| &row.key));
-        Self { ids, runs, ranges, rows, all_rows }
+        let mut wanted = Self { ids, runs, ranges: Vec::new(), rows: 0, all_rows };
+        for row in index {
+            wanted.add(row.rows());
+        }
+        wanted
+    }
+
+    /// Wants rows that come after those so far.
+    fn add(&mut self, rows: Range<u64>) {
+        self.rows += rows.end - rows.start;
+        match self.ranges.last_mut() {
+            Some(last) if last.end == rows.start => last.end = rows.end,
+            _ => self.ranges.push(rows),
+        }
     }
 
     /// Takes the series of the next `rows` rows.

@@ -10,7 +10,7 @@ use super::{
     column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS},
     file::{FileSum, FileWriter},
     index::{IndexRow, Summary},
-    meta::{self, Bounds, Described},
+    meta::{self, Bounds, Described, Seen},
     rollup::{Cell, Pyramid},
     schema::{FileKind, IDS, STEP, TIME, VALUE},
 };
@@ -22,6 +22,9 @@ use crate::{
 
 /// Rows of a row group, which is what a writer holds in memory.
 const ROW_GROUP_ROWS: usize = 1 << 20;
+
+/// Rows of a row group of a side index, which a writer holds in memory: a run may have a million series.
+const INDEX_GROUP_ROWS: usize = 64 << 10;
 
 /// Cells of a row group of rollups, and of a page of it: what a chart of one series has to decode too much of.
 const CELL_GROUP_ROWS: usize = 64 << 10;
@@ -156,15 +159,20 @@ pub(crate) struct PointsWriter {
 /// What lies beside the points of a segment: its side index and its rollups.
 #[derive(Debug)]
 struct Sides {
-    index: Vec<IndexRow>,
+    table: PathBuf,
+    name: Uuid,
+    level: u8,
+    /// The index, once a row group of it is full.
+    file: Option<Staged>,
+    /// The row group of it that is being filled.
+    rows: Vec<IndexRow>,
     rollups: Rollups,
-    /// Rows of all series so far.
-    rows: u64,
+    seen: Seen,
 }
 
-/// The names of the files of [`Sides`], with what they amount to.
+/// The sides of a segment, with what they amount to.
 struct WrittenSides {
-    index: Vec<IndexRow>,
+    seen: Seen,
     index_crc32c: u32,
     rollup: Option<FileSum>,
     /// Where each file was written and its name in the table.
@@ -173,48 +181,59 @@ struct WrittenSides {
 
 impl Sides {
     fn new(table: &Path, name: Uuid, level: u8) -> Self {
-        Self { index: Vec::new(), rollups: Rollups::new(table, name, level), rows: 0 }
+        let rollups = Rollups::new(table, name, level);
+        let (table, rows) = (table.to_owned(), Vec::new());
+        Self { table, name, level, file: None, rows, rollups, seen: Seen::default() }
     }
 
     fn push(&mut self, key: SeriesKey, summary: Summary, levels: Vec<Vec<Cell>>) -> Result<()> {
-        self.rollups.push(self.index.len(), levels)?;
-        self.index.push(IndexRow { key, first_row: self.rows, summary });
-        self.rows += summary.count;
-        Ok(())
+        self.rollups.push(self.seen.series, levels)?;
+        let row = IndexRow { key, first_row: self.seen.rows, summary };
+        self.seen.see(&row);
+        self.rows.push(row);
+        if self.rows.len() == INDEX_GROUP_ROWS { self.flush().map(drop) } else { Ok(()) }
     }
 
-    fn finish(self, table: &Path, name: Uuid, level: u8) -> Result<WrittenSides> {
-        let file = format!("{name}.index.parquet");
-        let mut side = Staged::create(table, &file, FileKind::Index, level)?;
-        for rows in self.index.chunks(ROW_GROUP_ROWS) {
-            side.writer.row_group(|encoder, schema| encode_index(rows, encoder, schema))?;
+    /// Writes the row group.
+    fn flush(&mut self) -> Result<&mut Staged> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let name = format!("{}.index.parquet", self.name);
+                none.insert(Staged::create(&self.table, &name, FileKind::Index, self.level)?)
+            }
+        };
+        if !self.rows.is_empty() {
+            let rows = std::mem::take(&mut self.rows);
+            file.writer.row_group(|encoder, schema| encode_index(&rows, encoder, schema))?;
         }
-        let index_crc32c = side.writer.finish()?.crc32c;
-        let rollup = self.rollups.finish()?;
+        Ok(file)
+    }
+
+    fn finish(mut self) -> Result<WrittenSides> {
+        self.flush()?;
+        let Self { name, file, rollups, seen, .. } = self;
+        let (mut files, mut index_crc32c) = (Vec::new(), 0);
+        let rollup = rollups.finish()?;
         let sum = rollup.as_ref().map(|(_, sum)| *sum);
-        let mut files = Vec::new();
         if let Some((rollup, _)) = rollup {
             files.push((rollup.release(), format!("_rollups/{name}.parquet")));
         }
-        files.push((side.guard.release(), format!("_index/{name}.parquet")));
-        Ok(WrittenSides { index: self.index, index_crc32c, rollup: sum, files })
+        if let Some(file) = file {
+            index_crc32c = file.writer.finish()?.crc32c;
+            files.push((file.guard.release(), format!("_index/{name}.parquet")));
+        }
+        Ok(WrittenSides { seen, index_crc32c, rollup: sum, files })
     }
 }
 
 /// Writes a segment of series whose points have expired: what lies beside them, and a data file without rows.
 #[derive(Debug)]
-pub(super) struct SidesWriter {
-    table: PathBuf,
-    name: Uuid,
-    level: u8,
-    sides: Sides,
-}
+pub(super) struct SidesWriter(Sides);
 
 impl SidesWriter {
-    pub(super) fn create(table: &Path, level: u8) -> Result<Self> {
-        let name = Uuid::now_v7();
-        let (table, sides) = (table.to_owned(), Sides::new(table, name, level));
-        Ok(Self { table, name, level, sides })
+    pub(super) fn new(table: &Path, level: u8) -> Self {
+        Self(Sides::new(table, Uuid::now_v7(), level))
     }
 
     /// Appends a series, in sort order.
@@ -224,30 +243,30 @@ impl SidesWriter {
         summary: Summary,
         levels: Vec<Vec<Cell>>,
     ) -> Result<()> {
-        self.sides.push(key, summary, levels)
+        self.0.push(key, summary, levels)
     }
 
     /// Ends the segment and makes it durable; `None` where no series is in it.
     pub(super) fn finish(self) -> Result<Option<NewSegment>> {
-        let Self { table, name, level, sides } = self;
-        if sides.index.is_empty() {
+        let Self(sides) = self;
+        if sides.seen.series == 0 {
             return Ok(None);
         }
-        let expired_rows = sides.rows;
+        let (table, name, level) = (sides.table.clone(), sides.name, sides.level);
         let file = Staged::create(&table, &format!("{name}.parquet"), FileKind::Points, level)?;
         let sum = file.writer.finish()?;
-        let mut sides = sides.finish(&table, name, level)?;
+        let mut sides = sides.finish()?;
         let name = format!("l{level}/{name}.parquet");
         let add = meta::describe_points(&Described {
             name: &name,
             level,
-            index: &sides.index,
+            seen: &sides.seen,
             times: None,
             unknown_times: 0,
             sum,
             index_crc32c: sides.index_crc32c,
             rollup: sides.rollup,
-            expired_rows,
+            has_expired: true,
         });
         sides.files.push((file.guard.release(), name));
         Ok(Some(NewSegment::new(&table, add, sides.files)))
@@ -358,24 +377,24 @@ impl PointsWriter {
     /// Ends the segment, writes its index and its rollups, and makes all durable.
     pub(crate) fn finish(mut self) -> Result<NewSegment> {
         self.end_series()?;
-        if self.sides.index.is_empty() {
+        if self.sides.seen.series == 0 {
             let detail = "a segment holds at least one".to_owned();
             return Err(Error::Invalid { what: "points", detail });
         }
         self.flush()?;
         let sum = self.file.writer.finish()?;
-        let mut sides = self.sides.finish(&self.table, self.name, self.level)?;
+        let mut sides = self.sides.finish()?;
         let name = format!("l{}/{}.parquet", self.level, self.name);
         let add = meta::describe_points(&Described {
             name: &name,
             level: self.level,
-            index: &sides.index,
+            seen: &sides.seen,
             times: self.times_seen,
             unknown_times: self.unknown_times,
             sum,
             index_crc32c: sides.index_crc32c,
             rollup: sides.rollup,
-            expired_rows: 0,
+            has_expired: false,
         });
         sides.files.push((self.file.guard.release(), name));
         Ok(NewSegment::new(&self.table, add, sides.files))
