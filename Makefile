@@ -99,10 +99,10 @@ prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a l
 		echo "valgrind is missing: this step is left out"
 	fi
 	echo "[4/8] crashes at every moment, every operation of a disk that fails, images of a power cut; each of the mutants"
-	RUNLAKE_CRASHES=20000 RUNLAKE_FAULTS=1000000 cargo test --workspace --lib -- --nocapture lake::crash lake::faults
+	RUNLAKE_CRASHES=20000 RUNLAKE_FAULTS=1000000 cargo test --workspace --lib -- --nocapture lake::crash lake::care lake::faults
 	RUNLAKE_IMAGES=100000 RUNLAKE_MUTANTS=all cargo test --workspace --test it -- --nocapture images mutants
 	echo "[5/8] kills"
-	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked
+	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked merge::killed expire::killed
 	echo "[6/8] made-up logs, damage, and a log of 4 GiB"
 	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 RUNLAKE_LOG_MIB=4096 cargo test --workspace --test it -- roundtrip damage recovery
 	echo "[7/8] a run of 1,000,000 series"

@@ -963,6 +963,8 @@ impl Drop for Core {
 }
 
 #[cfg(test)]
+mod care;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod faults;

@@ -47,10 +47,10 @@ const SETTINGS: Settings = Settings {
     max_block: Duration::from_secs(10),
 };
 /// What no commit names may go after a day.
-const TWO_DAYS_US: i64 = 48 * 3600 * 1_000_000;
+pub(super) const TWO_DAYS_US: i64 = 48 * 3600 * 1_000_000;
 
 /// How many crashes a test tries.
-fn crashes() -> usize {
+pub(super) fn crashes() -> usize {
     std::env::var("RUNLAKE_CRASHES").map_or(200, |said| said.parse().unwrap())
 }
 
@@ -301,14 +301,14 @@ impl Tried {
 }
 
 /// The disk as a crash has left it, and the lake on it.
-fn restart(image: &Image) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn restart(image: &Image) -> (tempfile::TempDir, PathBuf) {
     let folder = folder();
     image.write(folder.path()).unwrap();
     let root = folder.path().join("runs.lake");
     (folder, root)
 }
 
-fn tables(root: &Path) -> Tables {
+pub(super) fn tables(root: &Path) -> Tables {
     Tables {
         root: root.to_owned(),
         points: Table::new(root, TableKind::Points),
@@ -446,7 +446,7 @@ fn try_to_compact(tables: &Tables, gc_now: bool, later_us: i64) -> crate::Result
     )
 }
 
-fn compact(tables: &Tables, gc_now: bool, later_us: i64) {
+pub(super) fn compact(tables: &Tables, gc_now: bool, later_us: i64) {
     assert_eq!(try_to_compact(tables, gc_now, later_us).unwrap().problems, [""; 0]);
 }
 
