@@ -630,6 +630,98 @@ mod tests {
         assert!(disk::exists(&log(&lake, "_last_checkpoint")).unwrap(), "{all} commits need one");
     }
 
+    /// Says the lake to the children of the next test.
+    const ROLE: &str = "RUNLAKE_TEST_COMMITS";
+    const PROCESSES: usize = 16;
+    const COMMITS: usize = 50;
+
+    /// Not a test of its own: what the children of the next one do.
+    #[test]
+    fn child() {
+        let Ok(role) = std::env::var(ROLE) else { return };
+        let (me, lake) = role.split_once('|').unwrap();
+        let table = Table::new(Path::new(lake), TableKind::Points);
+        for nth in 0..COMMITS {
+            let mark = i64::try_from(nth).unwrap() + 1;
+            let name = format!("l0/{me}-{nth}");
+            let outcome = table.commit(&edit(&[&name], &[], &[(me, mark)]), NOW_US);
+            assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn every_commit_of_many_processes_lands_once() {
+        let (lake, _) = lake();
+        let children: Vec<_> = (0..PROCESSES)
+            .map(|me| {
+                std::process::Command::new(std::env::current_exe().unwrap())
+                    .args(["catalog::table::tests::child", "--exact"])
+                    .env(ROLE, format!("w{me}|{}", lake.path().display()))
+                    .stdout(std::process::Stdio::null())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        let version = fresh(&lake);
+        let all = PROCESSES * COMMITS;
+        assert_eq!(version.version, Some(all as u64 - 1), "each has a version of its own");
+        let mut landed = names(&version);
+        landed.sort_unstable();
+        landed.dedup();
+        assert_eq!((landed.len(), version.segments.len()), (all, all));
+        assert_eq!(version.txns.len(), PROCESSES);
+        assert!(version.txns.values().all(|&mark| usize::try_from(mark) == Ok(COMMITS)));
+        let alone = Table::new(lake.path(), TableKind::Points);
+        assert_eq!(seen(&alone.load_at(all as u64 - 1).unwrap()), seen(&version));
+    }
+
+    /// A history in which a file joins with each commit and another leaves. With `RUNLAKE_VERSIONS` it is so long.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long it takes is printed, and decides nothing"
+    )]
+    fn opening_costs_the_same_however_long_the_history_is() {
+        const FILES: usize = 100;
+        let longest: usize =
+            std::env::var("RUNLAKE_VERSIONS").map_or(600, |said| said.parse().unwrap());
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let disk = disk::model::Disk::watch_to_fail(folder.path());
+        let never =
+            disk::model::Fault { failing: disk::model::Failing::Broken, after: u64::MAX, times: 1 };
+        let table = Table::new(folder.path(), TableKind::Points);
+        let mut asked = Vec::new();
+        let mut made = 0;
+        for length in [longest / 20, longest / 2, longest] {
+            for nth in made..length {
+                let (new, old) = (format!("l0/{nth}"), nth.checked_sub(FILES));
+                let old = old.map(|old| format!("l0/{old}"));
+                let removes: Vec<&str> = old.iter().map(String::as_str).collect();
+                // Ten minutes between flushes.
+                let now_us = NOW_US + i64::try_from(nth).unwrap() * 600_000_000;
+                let outcome = table.commit(&edit(&[&new], &removes, &[]), now_us).unwrap();
+                assert_eq!(outcome, Outcome::Committed(nth as u64));
+            }
+            made = length;
+            let mut opened = 0..9;
+            disk.fail(Some(never));
+            let started = std::time::Instant::now();
+            opened.by_ref().for_each(|_| {
+                let table = Table::new(folder.path(), TableKind::Points);
+                assert_eq!(table.load().unwrap().segments.len(), FILES.min(length));
+            });
+            let took = started.elapsed() / 9;
+            asked.push(disk.asked() / 9);
+            disk.fail(None);
+            println!("{length} versions: {} operations, {took:?} to open", asked.last().unwrap());
+        }
+        // The commits since the last checkpoint, and the checkpoint.
+        assert!(asked.iter().all(|&asked| asked < 2 * checkpoint::EVERY + 20), "{asked:?}");
+    }
+
     #[test]
     fn thirty_two_tables_that_commit_at_once_all_succeed() {
         let (lake, _) = lake();
