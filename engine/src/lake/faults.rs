@@ -117,11 +117,12 @@ fn try_faults(setting: Setting, failing: Failing, times: u64) -> u64 {
     let every = well.asked.div_ceil(most).max(1);
     let (mut tried, mut reported, mut kept, mut dropped) = (0, 0, 0, 0);
     let spread = (0..well.asked).step_by(usize::try_from(every).unwrap());
-    // Most operations of a slow machine are looks whether there is anything to do, which may fail: then more places are tried.
+    let enough = spread.clone().count();
+    // On a slow machine most operations are looks whether anything is to be done, which may fail: then more places are tried.
     let mut dice = crash::Dice::new();
     let more = std::iter::repeat_with(|| dice.below(usize::try_from(well.asked).unwrap()) as u64);
     for after in spread.chain(more.take(200)) {
-        if tried >= most && reported > 0 {
+        if tried >= enough && reported > 0 {
             break;
         }
         let outcome = train(setting, Fault { failing, after, times });
