@@ -57,7 +57,7 @@ pub(crate) fn seconds(text: &str) -> Result<u64, String> {
         "w" => 7 * 24 * 3600,
         _ => return Err("a number and one of s, min, h, d, w is meant, such as 90d".to_owned()),
     };
-    let count: u64 = count.parse().map_err(|_| format!("'{count}' is no number"))?;
+    let count: u64 = count.parse().map_err(|_not_digits| format!("'{count}' is no number"))?;
     count.checked_mul(unit).ok_or_else(|| "that is longer than anything".to_owned())
 }
 

@@ -16,7 +16,7 @@ pub struct Failure {
     message: String,
     hints: Vec<String>,
     exit_code: i32,
-    cause: Option<QueryError>,
+    cause: Option<Box<QueryError>>,
 }
 
 impl Display for Failure {
@@ -49,13 +49,13 @@ impl Failure {
 
     /// Remembers which error of the library is behind it.
     pub(crate) fn caused_by(mut self, cause: impl Into<QueryError>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(Box::new(cause.into()));
         self
     }
 
     /// The error of the library behind it, where one is.
     pub fn cause(&self) -> Option<&QueryError> {
-        self.cause.as_ref()
+        self.cause.as_deref()
     }
 
     /// Says what was attempted, before the message.

@@ -241,15 +241,13 @@ impl Snapshot {
     pub fn metrics(&self) -> Result<BTreeSet<String>> {
         let mut metrics = BTreeSet::new();
         for segment in self.segments() {
-            match &segment.metrics {
-                Some(listed) => metrics.extend(listed.iter().cloned()),
-                None => {
-                    let index = segment::read_index(segment)?;
-                    for segment::IndexRow { key, .. } in index.iter() {
-                        if !metrics.contains(&*key.metric) {
-                            metrics.insert(key.metric.to_string());
-                        }
-                    }
+            if let Some(listed) = &segment.metrics {
+                metrics.extend(listed.iter().cloned());
+                continue;
+            }
+            for segment::IndexRow { key, .. } in segment::read_index(segment)?.iter() {
+                if !metrics.contains(&*key.metric) {
+                    metrics.insert(key.metric.to_string());
                 }
             }
         }

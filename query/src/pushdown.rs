@@ -107,6 +107,7 @@ pub(crate) struct Rows {
     /// Rows of the segment.
     pub(crate) of: u64,
     /// For each column of ids, what it holds in all these rows, where that is one value.
+    #[expect(clippy::option_option, reason = "one value may be null")]
     pub(crate) same: [Option<Option<Arc<str>>>; 5],
 }
 
@@ -207,10 +208,7 @@ impl Conditions {
     }
 
     /// What of `segments` may hold a point for which all conditions are true.
-    pub(crate) fn select(
-        &self,
-        segments: &[Arc<SegmentMeta>],
-    ) -> runlake_engine::Result<Vec<Selected>> {
+    pub(crate) fn select(&self, segments: &[Arc<SegmentMeta>]) -> Vec<Selected> {
         let mut kept: Vec<_> =
             segments.iter().filter(|segment| self.filter.may_want(segment)).cloned().collect();
         for (column, filter) in &self.of_names {
@@ -221,13 +219,15 @@ impl Conditions {
         let mut selected = Vec::with_capacity(kept.len());
         for segment in kept {
             let asks = !self.of_ids.is_empty() || self.of_bounds.is_some();
-            let index = if asks { segment.read_index()? } else { None };
+            // Where it cannot be read, the points can: all rows of the file are looked at. Queries that need the index say
+            // what is wrong with it.
+            let index = asks.then(|| segment.read_index().ok().flatten()).flatten();
             let rows = index.map(|index| Rows::of(&index, self.series(index.series().collect())));
             if rows.as_ref().is_none_or(|rows| rows.count > 0) {
                 selected.push(Selected { segment, rows });
             }
         }
-        Ok(selected)
+        selected
     }
 
     /// Those of `series` that may have a point for which all conditions are true.
@@ -240,6 +240,7 @@ impl Conditions {
     }
 
     /// For each of `keys`, whether the conditions on ids can be true.
+    #[expect(clippy::needless_pass_by_value, reason = "iterators are passed by value")]
     pub(crate) fn wants<'a>(
         &self,
         keys: impl ExactSizeIterator<Item = &'a SeriesKey> + Clone,

@@ -269,7 +269,7 @@ impl PyLake {
                 Exporting { runs: &runs, project: project.as_deref(), format, folder: &folder };
             let lake = self.session.lake().clone();
             let exported = runlake_cli::export(lake, snapshot, &what, &mut |_| {
-                interrupt = Python::attach(|py| py.check_signals()).err();
+                interrupt = Python::attach(|py: Python<'_>| py.check_signals()).err();
                 interrupt.is_none()
             })?;
             Ok((exported, problems))
@@ -311,7 +311,7 @@ impl PyLake {
                 return Ok(Ok(expiry.points));
             }
             let expired = lake.expire(&expiry, &mut |_, _| {
-                interrupt = Python::attach(|py| py.check_signals()).err();
+                interrupt = Python::attach(|py: Python<'_>| py.check_signals()).err();
                 interrupt.is_none()
             })?;
             Ok(if expired.is_busy { Err(()) } else { Ok(expired.points) })

@@ -26,7 +26,7 @@ fn a_deleted_run_is_hidden_at_once_everywhere_and_comes_back_as_it_was() {
     lab.run(&["show", "beta"]).failed(1).says(&["no run 'beta'"]);
     lab.run(&["sql", "select * from history('p/beta')"]).failed(1).says(&["no run"]);
     lab.run(&["restore"]).ok().prints(&["beta"]);
-    lab.run(&["restore", "x"]).failed(1).says(&["no run 'x'", "lists the runs"]);
+    lab.run(&["restore", "no-run"]).failed(1).says(&["no run 'no-run'", "lists the runs"]);
 
     // A merge keeps what can be restored.
     lab.run(&["compact", "--gc-now"]).ok();

@@ -180,15 +180,15 @@ pub(super) fn draw(
     for (job, held) in jobs.iter().zip(done) {
         for (part, held) in job.parts().zip(held) {
             let buckets = &mut drawn[within[part].slot];
-            // In any order: no two of these are of one bucket.
-            held.into_iter().for_each(|(number, (summary, first, last))| {
+            #[expect(clippy::iter_over_hash_type, reason = "no two of these are of one bucket")]
+            for (number, (summary, first, last)) in held {
                 buckets
                     .entry(number)
                     .and_modify(|held| {
                         *held = (held.0.merge(summary), held.1.before(first), held.2.after(last));
                     })
                     .or_insert((summary, first, last));
-            });
+            }
         }
     }
     let buckets = |held: FxHashMap<u64, Held>| {
@@ -251,8 +251,11 @@ fn lines(snapshot: &Snapshot, parts: &Parts, axis: &Axis) -> Result<Vec<Line>> {
     }
 }
 
+/// Steps, ascending, and the values at them.
+type Curve = Arc<(Vec<i64>, Vec<f64>)>;
+
 /// All steps and finite values of each series, by step; of several at one step the latest logged.
-fn series(parts: &Parts) -> Result<FxHashMap<Key, Arc<(Vec<i64>, Vec<f64>)>>> {
+fn series(parts: &Parts) -> Result<FxHashMap<Key, Curve>> {
     let within = parts.within(i64::MIN, i64::MAX);
     let jobs = parts.readings(&within);
     let mut all: Vec<Vec<(i64, f64)>> = vec![Vec::new(); parts.keys.len()];

@@ -21,7 +21,7 @@ pub(super) struct Parts {
     /// Where the parts are, in the order of logging.
     sources: Vec<Source>,
     /// In the order of their sources, and of the rows there.
-    parts: Vec<Part>,
+    all: Vec<Part>,
 }
 
 /// Where parts are stored.
@@ -171,14 +171,14 @@ impl Parts {
             part.slot = places[part.slot];
         }
         let keys = sorted.into_iter().map(|(key, _)| key).collect();
-        Ok(Self { keys, sources, parts })
+        Ok(Self { keys, sources, all: parts })
     }
 
     /// The parts that have points from step `from` to step `to`, as far as their ends tell, cut to these.
     pub(super) fn within(&self, from: i64, to: i64) -> Vec<Part> {
         let cut =
             |part: &Part| Part { from: part.from.max(from), to: part.to.min(to), ..part.clone() };
-        let parts = self.parts.iter().map(cut);
+        let parts = self.all.iter().map(cut);
         parts.filter(|part| part.from.max(part.first()) <= part.to.min(part.last())).collect()
     }
 

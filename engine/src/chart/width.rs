@@ -10,7 +10,8 @@ const LEAST_POINTS: f64 = 64.0;
 pub(super) struct Width {
     /// Where the first one starts.
     origin: i64,
-    width: u64,
+    /// How wide each is.
+    each: u64,
     /// The last one.
     greatest: u64,
     /// A power of two: cells of this width, and narrower ones, lie in one bucket each.
@@ -23,7 +24,7 @@ impl Width {
     /// segments are merged.
     pub(super) fn of_steps(range: (i64, i64), most: usize, densest: f64) -> Self {
         let exact = Self::of_range(range, most);
-        let least = i64::try_from(exact.width).unwrap_or(i64::MAX);
+        let least = i64::try_from(exact.each).unwrap_or(i64::MAX);
         if densest * (least as f64) < LEAST_POINTS {
             return exact;
         }
@@ -54,17 +55,17 @@ impl Width {
         // One less than how many places there are, which fits.
         let span = last.wrapping_sub(origin).cast_unsigned();
         let cells = span / unit / most + 1;
-        Self { origin, width: cells.saturating_mul(unit), greatest: most - 1, cell }
+        Self { origin, each: cells.saturating_mul(unit), greatest: most - 1, cell }
     }
 
     /// The number of the bucket that takes in `place`, which is in the range.
     pub(super) fn number(self, place: i64) -> u64 {
-        (place.wrapping_sub(self.origin).cast_unsigned() / self.width).min(self.greatest)
+        (place.wrapping_sub(self.origin).cast_unsigned() / self.each).min(self.greatest)
     }
 
     /// Where the bucket `number` starts.
     pub(super) fn start(self, number: u64) -> i64 {
-        self.origin.wrapping_add(number.wrapping_mul(self.width).cast_signed())
+        self.origin.wrapping_add(number.wrapping_mul(self.each).cast_signed())
     }
 
     /// The last place in the bucket `number`.
@@ -72,7 +73,7 @@ impl Width {
         if number == self.greatest {
             return i64::MAX;
         }
-        let last = i128::from(self.start(number)) + i128::from(self.width) - 1;
+        let last = i128::from(self.start(number)) + i128::from(self.each) - 1;
         i64::try_from(last).unwrap_or(i64::MAX)
     }
 }
@@ -105,7 +106,7 @@ mod tests {
             for range in [any, small] {
                 for width in [Width::of_steps(range, most, densest), Width::of_range(range, most)] {
                     prop_assert!(width.number(range.1) < most as u64);
-                    prop_assert!(width.width % width.cell.cast_unsigned() == 0 && width.cell.count_ones() == 1);
+                    prop_assert!(width.each % width.cell.cast_unsigned() == 0 && width.cell.count_ones() == 1);
                     for share in &places {
                         let length = (i128::from(range.1) - i128::from(range.0)) as f64;
                         let place = range.0.saturating_add((length * share) as i64).clamp(range.0, range.1);
@@ -120,8 +121,8 @@ mod tests {
             }
             let (narrow, wide) = (Width::of_range(small, most), Width::of_steps(small, most, densest));
             let least = (small.1 - small.0) as u64 / most as u64 + 1;
-            prop_assert_eq!(narrow.width, least);
-            prop_assert!(wide.width <= 2 * least + wide.cell.cast_unsigned(), "{:?} {}", wide, least);
+            prop_assert_eq!(narrow.each, least);
+            prop_assert!(wide.each <= 2 * least + wide.cell.cast_unsigned(), "{:?} {}", wide, least);
         }
     }
 
@@ -129,7 +130,7 @@ mod tests {
     fn buckets_are_made_of_cells_where_there_are_many_points() {
         let of = |steps: i64, densest| {
             let width = Width::of_steps((0, steps - 1), 1000, densest);
-            (width.width, width.cell)
+            (width.each, width.cell)
         };
         assert_eq!(of(10_000, 1.0), (10, 1));
         assert_eq!(of(500_000, 1.0), (512, 128));

@@ -260,7 +260,7 @@ mod tests {
             move || gate.pass()
         });
         let (done, logged) = mpsc::sync_channel(1);
-        let logger = thread::spawn({
+        let logs = {
             let run = run.clone();
             move || {
                 for _ in 0..rows {
@@ -270,7 +270,8 @@ mod tests {
                 run.log_many(metric, None, None, &[0.5, 0.5]).unwrap();
                 done.send(()).unwrap();
             }
-        });
+        };
+        let logger = thread::Builder::new().name("logger".to_owned()).spawn(logs).unwrap();
         let in_time = logged.recv_timeout(Duration::from_mins(1));
         gate.open();
         in_time.expect("a row waits for a disk that stands still");

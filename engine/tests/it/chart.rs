@@ -178,8 +178,10 @@ fn check_all(
 ) {
     let mut starts: BTreeMap<usize, f64> = BTreeMap::new();
     let mut expected: BTreeMap<(usize, usize), Vec<Point>> = points.clone();
-    expected.values_mut().for_each(|points| points.retain(&wanted));
-    expected.retain(|_, points| !points.is_empty());
+    expected.retain(|_, points| {
+        points.retain(&wanted);
+        !points.is_empty()
+    });
     let keys: Vec<_> = chart.iter().map(|series| (&*series.run_id, &*series.metric)).collect();
     let known: Vec<_> =
         expected.keys().map(|(run, metric)| (RUNS[*run], METRICS[*metric])).collect();

@@ -148,11 +148,6 @@ fn log_without_room(mode: LogMode, folder: &Path, make_room: impl FnOnce()) -> E
     assert_each_once(&lake, stats.rows);
     let run = lake.snapshot().unwrap().find_run("r").unwrap();
     assert_eq!((run.state, run.dropped_rows), (State::Finished, stats.dropped_rows));
-    let logged = logged.get();
-    println!(
-        "{mode:?}, {refused}: {logged} logged, {} kept, {} dropped",
-        stats.rows, stats.dropped_rows
-    );
     refused
 }
 

@@ -18,13 +18,16 @@ use super::{
 };
 use crate::{QueryError, error::through_datafusion, names};
 
+/// Runs, by project and id.
+type RunsByName = HashMap<(Arc<str>, Arc<str>), Arc<RunInfo>>;
+
 /// What is drawn.
 #[derive(Debug)]
 pub(super) struct Chart {
     snapshot: Snapshot,
     request: ChartRequest,
     /// The runs that it is about, by project and id; all that have the metric where nobody chose.
-    runs: Option<HashMap<(Arc<str>, Arc<str>), Arc<RunInfo>>>,
+    runs: Option<RunsByName>,
     group: Option<Group>,
     /// How much of a smoothed value comes from those before it.
     smooth: Option<f64>,
@@ -195,15 +198,14 @@ impl Chart {
     /// The series put together by what they share.
     fn bands(&self, group: &Group, series: &[ChartSeries]) -> Result<Vec<Band>> {
         let found;
-        let runs = match &self.runs {
-            Some(runs) => runs,
-            None => {
-                let wanted = self.snapshot.runs_of(&self.request.filter);
-                let key = |run: &Arc<RunInfo>| (Arc::clone(&run.project), Arc::clone(&run.run_id));
-                let runs = wanted.map_err(through_datafusion)?;
-                found = runs.iter().map(|run| (key(run), Arc::clone(run))).collect();
-                &found
-            }
+        let runs = if let Some(runs) = &self.runs {
+            runs
+        } else {
+            let wanted = self.snapshot.runs_of(&self.request.filter);
+            let key = |run: &Arc<RunInfo>| (Arc::clone(&run.project), Arc::clone(&run.run_id));
+            let runs = wanted.map_err(through_datafusion)?;
+            found = runs.iter().map(|run| (key(run), Arc::clone(run))).collect();
+            &found
         };
         let mut bands: HashMap<(Option<String>, Arc<str>), HashMap<usize, Spread>> = HashMap::new();
         for (series, values) in series.iter().zip(group.values(series, runs)?) {

@@ -241,7 +241,7 @@ impl TableProvider for Points {
         let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let conditions = Conditions::new(filters, &self.schema, state);
         let kept = Kept {
-            segments: conditions.select(self.snapshot.segments()).map_err(through_datafusion)?,
+            segments: conditions.select(self.snapshot.segments()),
             tail: self
                 .snapshot
                 .tail_batches(|points| conditions.wants(points.keys.iter()))
