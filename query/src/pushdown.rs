@@ -234,7 +234,7 @@ impl Conditions {
     fn series<'a>(&self, mut series: Vec<SeriesRows<'a>>) -> Vec<SeriesRows<'a>> {
         let wanted = self.wants(series.iter().map(|series| series.key));
         retain(&mut series, Some(wanted));
-        let keep = self.within_bounds(&SeriesBounds(&series));
+        let keep = self.within_bounds(&Bounds(&series));
         retain(&mut series, keep);
         series
     }
@@ -316,12 +316,15 @@ fn by_names(segments: &mut Vec<Arc<SegmentMeta>>, column: &str, filter: &Arc<dyn
     retain(segments, Some(keep));
 }
 
-/// The bounds of segments as DataFusion asks for them.
-struct Bounds<'a>(&'a [Arc<SegmentMeta>]);
+/// What has bounds.
+trait Bounded: Sized {
+    /// For each of `all`, one end of what it holds in a column, where that is known.
+    fn ends(all: &[Self], column: &Column, end: End) -> Option<ArrayRef>;
+}
 
-impl Bounds<'_> {
-    fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
-        let segments = self.0.iter();
+impl Bounded for Arc<SegmentMeta> {
+    fn ends(all: &[Self], column: &Column, end: End) -> Option<ArrayRef> {
+        let segments = all.iter();
         Some(match column.name.as_str() {
             "project" => Arc::new(
                 segments.map(|segment| segment.project.as_deref()).collect::<StringViewArray>(),
@@ -356,12 +359,10 @@ impl Bounds<'_> {
     }
 }
 
-/// The series of a segment as DataFusion asks for bounds. Their ids are known, and their steps.
-struct SeriesBounds<'a>(&'a [SeriesRows<'a>]);
-
-impl SeriesBounds<'_> {
-    fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
-        let series = self.0.iter();
+/// Of the series of a segment ids are known, and steps.
+impl Bounded for SeriesRows<'_> {
+    fn ends(all: &[Self], column: &Column, end: End) -> Option<ArrayRef> {
+        let series = all.iter();
         if column.name == "step" {
             let steps = series.map(|series| *end.of(&(series.first_step, series.last_step)));
             return Some(Arc::new(Int64Array::from_iter_values(steps)));
@@ -369,32 +370,6 @@ impl SeriesBounds<'_> {
         let at = IDS.iter().position(|name| *name == column.name)?;
         let texts = series.map(|series| ids(series.key)[at].map(|id| &**id));
         Some(Arc::new(texts.collect::<StringViewArray>()))
-    }
-}
-
-impl PruningStatistics for SeriesBounds<'_> {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, End::Least)
-    }
-
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, End::Greatest)
-    }
-
-    fn num_containers(&self) -> usize {
-        self.0.len()
-    }
-
-    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        None
-    }
-
-    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
     }
 }
 
@@ -413,13 +388,16 @@ impl End {
     }
 }
 
-impl PruningStatistics for Bounds<'_> {
+/// Bounds as DataFusion asks for them.
+struct Bounds<'a, T>(&'a [T]);
+
+impl<T: Bounded> PruningStatistics for Bounds<'_, T> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, End::Least)
+        T::ends(self.0, column, End::Least)
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.bounds(column, End::Greatest)
+        T::ends(self.0, column, End::Greatest)
     }
 
     fn num_containers(&self) -> usize {

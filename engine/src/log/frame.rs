@@ -86,15 +86,8 @@ impl Frame<'_> {
     pub(crate) fn write(&self, salt: u32, out: &mut [u8]) {
         match *self {
             Self::Row { run, labels, step, time, points } if points.len() <= SHORT_ROW => {
-                let head = Head {
-                    kind: KIND_ROW,
-                    flags: 0,
-                    count: points.len() as u32,
-                    run,
-                    labels,
-                    step,
-                    time,
-                };
+                let count = points.len() as u32;
+                let head = Head { kind: KIND_ROW, flags: 0, count, run, labels, step, time };
                 write_short_row(salt, &head, points, out);
             }
             _ => self.write_long(salt, out),
@@ -122,15 +115,8 @@ impl Frame<'_> {
                 }
             }
             Self::Row { run, labels, step, time, points } => {
-                head = Head {
-                    kind: KIND_ROW,
-                    flags: 0,
-                    count: points.len() as u32,
-                    run,
-                    labels,
-                    step,
-                    time,
-                };
+                let count = points.len() as u32;
+                head = Head { kind: KIND_ROW, flags: 0, count, run, labels, step, time };
                 // Whole columns at once, so that no store asks again whether it fits.
                 let metrics = rest.first(points.len() * 4).as_chunks_mut::<4>().0;
                 for (place, (MetricId(metric), _)) in metrics.iter_mut().zip(points) {
