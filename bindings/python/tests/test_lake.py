@@ -227,6 +227,26 @@ def test_runs_are_chosen_by_condition_and_sorted(digits: runlake.Lake) -> None:
         digits.runs(where='"config.l" < 1')
 
 
+def test_a_chart_says_what_all_points_of_a_bucket_say(digits: runlake.Lake) -> None:
+    rows = digits.chart("train/loss", runs="first", buckets=3).to_dicts()
+    assert [(row["x"], row["count"], row["last_step"]) for row in rows] == [(0, 10, 9), (10, 10, 19), (20, 10, 29)]
+    assert [row["max_value"] for row in rows] == [1.0, 1 / 11, 1 / 21]
+    metrics = digits.chart(["train/*", "~^eval"], where='"config.lr" = 0.1', from_=5, to=9.0, buckets=1).to_dicts()
+    assert [(row["metric"], row["count"]) for row in metrics] == [("train/accuracy", 5), ("train/loss", 5)]
+    band = digits.chart("*loss", group="project", buckets=1, smooth=0.5).to_dicts()
+    assert [(row["group_value"], row["metric"]) for row in band] == [
+        ("digits", "eval/loss"),
+        ("digits", "train/loss"),
+        ("other", "loss"),
+    ]
+    assert band[2]["smooth_value"] == 1.0
+    start = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    assert sum(row["count"] for row in digits.chart("train/loss", x="time", from_=start).to_dicts()) == 30
+    assert digits.chart("train/loss", x="train/accuracy", to=0.5, buckets=4).to_dicts()[0]["first_x"] == 0.0
+    with pytest.raises(runlake.InvalidQuery, match="did you mean"):
+        digits.chart("train/los")
+
+
 def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:
     columns = digits.history("one", metrics="train/*").columns
     assert [column for column in columns if "/" in column] == ["train/accuracy", "train/loss"]

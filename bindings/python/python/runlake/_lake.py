@@ -72,6 +72,69 @@ class Lake(_native.Lake):
             query = f"select * from {table}{condition} order by {order_by or 'created_at desc, run_id'}"
         return self.sql(query if limit is None else f"{query} limit {int(limit)}")
 
+    def chart(
+        self,
+        metric: str | Iterable[str],
+        *,
+        runs: str | Iterable[str] | None = None,
+        where: str | None = None,
+        x: str = "step",
+        from_: float | str | datetime | None = None,
+        to: float | str | datetime | None = None,
+        buckets: int = 1000,
+        smooth: float | None = None,
+        group: str | None = None,
+    ) -> Relation:
+        """Metrics of any number of runs as they are drawn: what all points in each of `buckets` parts of an axis say.
+
+        No extreme is lost, however many points there are. One row a series and bucket, with `min_value`, `max_value`,
+        `mean_value`, `first_value`, `last_value`, `count` and others; one row a group and bucket with `group`. See
+        `chart` in docs/sql.md for all columns.
+
+        Args:
+            metric: a metric or several; `*` stands for any text, and a regular expression follows a tilde: `"~loss$"`.
+            runs: a run or several, each as for `Lake.run`. All where neither this nor `where` is given.
+            where: a condition in SQL on the columns of `runs_wide`: `"config.lr" > 0.01`.
+            x: "step", "time", "relative_time" (seconds since the run was created), or another metric.
+            from_: where the axis begins.
+            to: where the axis ends, included.
+            buckets: how many there may be, at most.
+            smooth: from 0 up to 1: adds `smooth_value`, an exponential moving average over the buckets.
+            group: what series of one band share: `"config.lr"`, `"tags"`, `"label.rank"`, or a column of `runs`.
+
+        Raises:
+            InvalidQuery: there is no such metric, or an argument makes no sense; the message says what does.
+            NotFound: no run is called so, or several are.
+
+        >>> import runlake
+        >>> with runlake.init(project="digits") as run:
+        ...     run.log_many("loss", [1 / (step + 1) for step in range(10_000)])
+        >>> chart = runlake.open().chart("loss", runs=run.id, buckets=100)
+        >>> chart.to_dicts()[0]["max_value"]
+        1.0
+        """
+
+        def several(names: str | Iterable[str]) -> str:
+            return f"[{', '.join(map(_text, [names] if isinstance(names, str) else names))}]"
+
+        def place(place: float | str | datetime) -> str:
+            if isinstance(place, float) and place.is_integer():
+                place = int(place)
+            return _text(str(place) if isinstance(place, (int, float, str)) else place.isoformat())
+
+        arguments = [several(metric), f"x => {_text(x)}", f"buckets => {int(buckets)}"]
+        if runs is not None:
+            arguments.append(f"runs => {several(runs)}")
+        for name, text in (("where", where), ("group", group)):
+            if text is not None:
+                arguments.append(f"{name} => {_text(text)}")
+        for name, end in (("from", from_), ("to", to)):
+            if end is not None:
+                arguments.append(f"{name} => {place(end)}")
+        if smooth is not None:
+            arguments.append(f"smooth => {float(smooth)!r}")
+        return self.sql(f"select * from chart({', '.join(arguments)})")
+
     def run(self, run: str = "@last") -> RunInfo:
         """One run as the lake knows it now.
 
