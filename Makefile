@@ -15,6 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= frames log_file commit segment operations
 
+# How many points the queries of `make bench` are asked of: 10 metrics of so many runs and steps.
+QUERY_RUNS ?= 500
+QUERY_STEPS ?= 10000
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -62,21 +66,26 @@ lint: ## formatting, clippy, ruff, the types of the package
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml
 
-bench: ## what logging costs, beside bare loops and peers, held against its bars: about 15 minutes
+bench: ## what logging and queries cost, beside bare loops and peers, held against their bars: about 25 minutes
 	echo "Give it a quiet machine: it measures microseconds."
-	echo "[1/6] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
+	echo "[1/7] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
 	cargo bench --quiet -p runlake-benches --bench log
-	echo "[2/6] benches/sustained.rs: 500 M points from log() to committed Parquet, about 2 minutes"
+	echo "[2/7] benches/sustained.rs: 500 M points from log() to committed Parquet, about 2 minutes"
 	cargo bench --quiet -p runlake-benches --bench sustained
-	echo "[3/6] the package, into $(VENV)"
+	echo "[3/7] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
-	$(BIN)/pip install --quiet numpy "scikit-learn>=1.3"
-	echo "[4/6] python_log.py: a row, a column, half a minute"
+	$(BIN)/pip install --quiet numpy "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
+	echo "[4/7] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
-	echo "[5/6] python_training.py: what logging costs a training, about 3 minutes"
+	echo "[5/7] python_training.py: what logging costs a training, about 3 minutes"
 	$(BIN)/python $(PACKAGE)/benches/python_training.py
-	echo "[6/6] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
+	echo "[6/7] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
 	$(BIN)/python $(PACKAGE)/benches/python_start.py
+	echo "[7/7] python_query.py: queries over $(QUERY_RUNS) runs x 10 metrics x $(QUERY_STEPS) steps, beside DuckDB and polars, about 10 minutes"
+	folder=$$(mktemp -d)
+	trap 'rm -rf "$$folder"' EXIT
+	$(BIN)/python $(PACKAGE)/benches/python_query.py make "$$folder/lakes" --runs $(QUERY_RUNS) --steps $(QUERY_STEPS)
+	$(BIN)/python $(PACKAGE)/benches/python_query.py measure "$$folder/lakes"
 
 wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first time
 	echo "[1/2] tools"
