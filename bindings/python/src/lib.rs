@@ -60,12 +60,13 @@ mod _native {
         };
         match live {
             Some(run) => run.get().log(data, step, labels),
-            None => join(py)?.get().log(data, step, labels),
+            None => join(py)?.map_or(Ok(()), |run| run.get().log(data, step, labels)),
         }
     }
 
-    /// A process that was started by one with a live run logs to that run; otherwise there is none.
-    fn join(py: Python<'_>) -> PyResult<Py<PyRun>> {
+    /// A process that was started by one with a live run logs to that run; otherwise there is none. `None` where the live run
+    /// is disabled.
+    fn join(py: Python<'_>) -> PyResult<Option<Py<PyRun>>> {
         static JOIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let join = JOIN.import(py, "runlake._live", "join")?;
         Ok(join.call0()?.extract()?)

@@ -394,6 +394,8 @@ impl PyRun {
             dict.set_item("job_type", known.job_type.as_deref())?;
             dict.set_item("notes", known.notes.as_deref())?;
             dict.set_item("tags", known.tags.as_slice())?;
+            let first = known.launches.first();
+            dict.set_item("resumed", first.is_some_and(|first| **first != *self.run.launch()))?;
             dict.set_item("config", convert::from_json_object(py, &known.config)?)?;
             dict.set_item("summary", convert::from_json_object(py, &known.summary)?)?;
         }

@@ -16,9 +16,10 @@ import runlake
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An own lake for each test, and no live run before or after it."""
     path = tmp_path / "runs.lake"
+    for name in list(os.environ):
+        if name.startswith("RUNLAKE_") or name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("RUNLAKE_STORE", str(path))
-    for name in ("RUNLAKE_STRICT", "RUNLAKE_LOG_DIR", "RUNLAKE_LAUNCH", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
     yield path
     runlake.finish()
 

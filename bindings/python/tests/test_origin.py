@@ -130,4 +130,4 @@ def test_a_worker_tells_the_command_of_its_program(store: Path, lake: Open, tmp_
 def test_the_command_line_is_quoted_as_a_shell_needs_it(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     arguments = ["python", "train.py", part, "end"]
     monkeypatch.setattr(sys, "orig_argv", arguments)
-    assert _origin.attributes()["command"] == shlex.join(arguments)
+    assert _origin.attributes(runlake.Settings())["command"] == shlex.join(arguments)

@@ -17,7 +17,7 @@ Where the lake is: `store=`, else `$RUNLAKE_STORE`, else the nearest `runs.lake`
 process started, else a new one at the root of the git repository or in that directory.
 
 The package prints only to stderr: one line at `init`, a summary at `finish`, and a `DataWarning` once for each key
-whose value could not be kept.
+whose value could not be kept. `$RUNLAKE_SILENT=1` keeps it from printing at all.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from runlake._errors import (
     NoLake,
     NoRun,
     NotFound,
+    NotYetWarning,
     QueryFailed,
     RowDropped,
     SnapshotExpired,
@@ -42,6 +43,7 @@ from runlake._lake import Lake, RunInfo, open
 from runlake._live import finish, init
 from runlake._native import Relation, __version__, log
 from runlake._run import Run
+from runlake._settings import Settings
 from runlake._tree import Config, Summary
 
 TYPE_CHECKING = False
@@ -62,11 +64,13 @@ __all__ = [
     "NoLake",
     "NoRun",
     "NotFound",
+    "NotYetWarning",
     "QueryFailed",
     "Relation",
     "RowDropped",
     "Run",
     "RunInfo",
+    "Settings",
     "SnapshotExpired",
     "StorageError",
     "Summary",

@@ -77,3 +77,19 @@ class DamageWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """Something that was logged could not be kept as it was. Said once for each key; the rest of the row is kept."""
+
+
+class NotYetWarning(UserWarning):
+    """Something was asked for that this version does not do yet; what it does instead is said, once in a process."""
+
+
+_said: set[str] = set()
+
+
+def not_yet(what: str, instead: str) -> None:
+    """Says once in a process that `what` does nothing yet, and what becomes of it."""
+    if what not in _said:
+        _said.add(what)
+        import warnings
+
+        warnings.warn(f"{what}: {instead}", NotYetWarning, stacklevel=3)

@@ -13,15 +13,28 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from runlake import _launch, _native, _origin
-from runlake._errors import NoRun
-from runlake._run import Run, outcome, report
+from runlake._errors import InvalidArgument, NoLake, NoRun, NotFound, not_yet
+from runlake._lake import _text
+from runlake._run import Run, outcome
+from runlake._settings import Settings, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, cast
+
+    from runlake._settings import Mode, Reinit, Resume
+else:
+
+    def cast(_type: object, value: object) -> object:
+        """As `typing.cast`, which takes a module to load."""
+        return value
+
 
 _live: Run | None = None
+_open: list[Run] = []
+"""The runs that this process started and has not ended."""
+
 _error: BaseException | None = None
 """What ends the program, as far as the hooks have seen."""
 
@@ -32,6 +45,7 @@ _outer_launch: str | None = None
 def init(
     project: str | None = None,
     *,
+    entity: str | None = None,
     name: str | None = None,
     id: str | None = None,
     config: Mapping[str, Any] | object | None = None,
@@ -40,22 +54,29 @@ def init(
     tags: Iterable[str] | None = None,
     notes: str | None = None,
     store: str | os.PathLike[str] | None = None,
+    dir: str | os.PathLike[str] | None = None,
+    mode: Mode | None = None,
+    resume: Resume | None = None,
+    reinit: Reinit | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     strict: bool | None = None,
 ) -> Run:
     """Starts a run, makes it the live one, and prints one line to stderr: which run, in which lake.
 
-    With `$RUNLAKE_LOG_DIR` rows are first kept in that folder, on a disk of this host or in its memory, while the lake
-    is elsewhere; other hosts see them once they are flushed.
+    What is not given comes from `settings`, else from the environment: `$RUNLAKE_PROJECT`, `$RUNLAKE_RUN_ID` and so on;
+    see `Settings`. With `$RUNLAKE_LOG_DIR` rows are first kept in that folder, on a disk of this host or in its memory,
+    while the lake is elsewhere; other hosts see them once they are flushed.
 
-    A run that is live already is finished first. The run ends with `finish`, with its `with` block, or with the
-    program: as finished, as failed (an exception or an exit code), as killed (Ctrl-C). A process that dies without a
-    word leaves a crashed run whose rows are all there.
+    The run ends with `finish`, with its `with` block, or with the program: as finished, as failed (an exception or an
+    exit code), as killed (Ctrl-C). A process that dies without a word leaves a crashed run whose rows are all there.
 
     Host, user, program, command line, and the git commit and remote are kept with the run; a password in the remote is
     not. The command line is kept as given, so do not pass secrets in it.
 
     Args:
         project: a name that groups runs; `default` where it is not given.
+        entity: whose project it is. A lake has no entities: the word is taken, so that paths such as `team/digits` go
+            on working, and says nothing to readers.
         name: a name for people; made up where it is not given.
         id: unique in the project; made up where it is not given. An id that exists continues that run.
         config: a mapping, an `argparse.Namespace` or a dataclass, nested as you like.
@@ -64,11 +85,19 @@ def init(
         tags: tags.
         notes: notes in your words.
         store: the lake; see the package for where it is otherwise. It is made where there is none.
-        strict: raise exceptions for what cannot be kept, instead of warning and counting; `$RUNLAKE_STRICT=1` where it
-            is not given.
+        dir: another word for `store`; a folder that is no lake is the one in which `runs.lake` stands.
+        mode: `offline`, which all runs are: they are kept in the lake. `shared` is for several processes that log to
+            one run at the same time. `disabled` keeps and prints nothing. `online` is `offline`, said once.
+        resume: whether a run with this id may, must or must never exist: `allow`, `must`, `never`. With `auto` the
+            newest run of this program on this host goes on, unless it finished or is running.
+        reinit: what becomes of a run that is live already: `finish_previous` ends it, `return_previous` returns it and
+            starts none, `create_new` starts another beside it, to be logged to by its own name only.
+        settings: a `Settings`, or a mapping of what is in one.
+        strict: raise exceptions for what cannot be kept, instead of warning and counting.
 
     Raises:
-        InvalidArgument: an argument cannot be used.
+        InvalidArgument: an argument cannot be used, or `resume="never"` and the run exists.
+        NotFound: `resume="must"` and there is no such run.
         StorageError: the lake cannot be written.
 
     >>> import runlake
@@ -78,35 +107,122 @@ def init(
     >>> run.log({"train/loss": 0.5, "train": {"accuracy": 0.8}})
     >>> run.finish()
     """
-    global _live, _outer_launch
+    found = resolved(
+        settings,
+        os.environ,
+        store=store,
+        dir=dir,
+        project=project,
+        entity=entity,
+        run_id=id,
+        run_name=name,
+        run_group=group,
+        run_job_type=job_type,
+        run_notes=notes,
+        run_tags=tags,
+        mode=mode,
+        resume=resume,
+        reinit=reinit,
+        strict=strict,
+    )
     if _live is not None:
-        if _live._is_mine:
-            report(f"a new run starts, so run {_live.name} ({_live.id}) ends here")
-            _live.finish()
-        else:
-            leave(_live)
-    project = "default" if project is None else project
-    path, _exists, _looked = _native.resolve(store)
+        if found.reinit == "return_previous" and _live._is_mine:
+            return _live
+        if found.reinit != "create_new":
+            _make_room(_live)
+    if found.mode == "disabled":
+        from runlake._disabled import DisabledRun
+
+        # It says of itself that it is a `Run`, and has all that one has.
+        off = cast("Run", DisabledRun(found, config))
+        if _live is None:
+            _enter(off)
+        return off
+    if found.mode == "online":
+        not_yet("mode='online'", "there is no server; the run is kept in the lake, as with mode='offline'")
+    return _start(found, config)
+
+
+def _make_room(run: Run) -> None:
+    """Ends the live run, or leaves that of another process."""
+    if not run._is_mine:
+        leave(run)
+        return
+    if not run.disabled:
+        run._print(f"a new run starts, so run {run.name} ({run.id}) ends here")
+    run.finish()
+
+
+def _start(settings: Settings, config: Mapping[str, Any] | object | None) -> Run:
+    global _outer_launch
+    project = settings.project or "default"
+    path = _native.resolve(settings.store)[0] if settings.dir is None else _lake_in(settings.dir)
+    id = _continued(path, project, settings)
     run = Run(
         store=path,
         project=project,
         id=id,
-        name=name,
+        name=settings.run_name,
         config=config,
-        group=group,
-        job_type=job_type,
-        tags=tags,
-        notes=notes,
+        group=settings.run_group,
+        job_type=settings.run_job_type,
+        tags=settings.run_tags,
+        notes=settings.run_notes,
         launch=_launch.find(os.environ, id, project, _launch.agent),
-        attributes=_origin.attributes(),
-        strict=os.environ.get("RUNLAKE_STRICT", "") not in ("", "0") if strict is None else strict,
+        attributes=_origin.attributes(settings),
+        strict=bool(settings.strict),
+        settings=settings,
     )
-    _outer_launch = os.environ.get(_launch.VARIABLE)
-    os.environ[_launch.VARIABLE] = _launch.encode(run.handed())
     _watch()
-    _enter(run)
-    report(f"run {run.name} ({run.id}) of project {run.project}, lake {run.store}")
+    _open.append(run)
+    if _live is None:
+        _outer_launch = os.environ.get(_launch.VARIABLE)
+        os.environ[_launch.VARIABLE] = _launch.encode(run.handed())
+        _enter(run)
+    run._print(f"run {run.name} ({run.id}) of project {run.project}, lake {run.store}")
     return run
+
+
+def _lake_in(folder: str | os.PathLike[str]) -> str:
+    """The lake that a folder is, or the one that stands in it."""
+    path, exists, _looked = _native.resolve(folder)
+    return path if exists or path.endswith(".lake") else os.path.join(path, "runs.lake")
+
+
+def _continued(store: str, project: str, settings: Settings) -> str | None:
+    """The id of the run that `resume` lets go on, or of the new one; `None` where one is made up."""
+    resume, id = settings.resume, settings.run_id
+    if resume is None or resume == "allow":
+        return id
+    if resume == "auto":
+        return id or _unfinished(store, project, settings)
+    if id is None:
+        raise InvalidArgument(f"resume: {resume!r} speaks of a run that exists or not, so init() needs its id=")
+    exists = bool(_runs(store, f"project = {_text(project)} and run_id = {_text(id)}"))
+    if resume == "must" and not exists:
+        raise NotFound(f"resume: 'must', but project {project!r} has no run {id!r}; 'allow' starts one")
+    if resume == "never" and exists:
+        raise InvalidArgument(f"resume: 'never', but project {project!r} has a run {id!r}; 'allow' continues it")
+    return id
+
+
+def _unfinished(store: str, project: str, settings: Settings) -> str | None:
+    """The newest run of this program on this host, unless it finished or is running."""
+    ours = {"project": project, **_origin.place(settings)}
+    newest = _runs(store, " and ".join(f"{key} = {_text(value)}" for key, value in ours.items()))
+    if newest and newest[0][1] not in ("finished", "running"):
+        return newest[0][0]
+    return None
+
+
+def _runs(store: str, condition: str) -> list[tuple[str, str]]:
+    """Ids and states of the runs that a condition finds, newest first."""
+    try:
+        lake = _native.Lake(store)
+    except NoLake:
+        return []
+    query = f"select run_id, state from runs where {condition} order by created_at desc, run_id"
+    return [(id, state) for id, state in lake.sql(query).fetchall()]
 
 
 def finish(exit_code: int = 0) -> None:
@@ -127,10 +243,14 @@ def attribute(name: str) -> object:
 def leave(run: Run) -> None:
     """Makes `run` no longer the live one."""
     global _live
+    if run in _open:
+        _open.remove(run)
     if _live is not run:
         return
     _live = None
     _native.set_live(None)
+    if run.disabled:
+        return
     if os.environ.get(_launch.VARIABLE) == _launch.encode(run.handed()):
         if _outer_launch is None:
             del os.environ[_launch.VARIABLE]
@@ -138,8 +258,13 @@ def leave(run: Run) -> None:
             os.environ[_launch.VARIABLE] = _outer_launch
 
 
-def join() -> Run:
-    """The run for `runlake.log` in a process without one: that of the process which started this one."""
+def join() -> Run | None:
+    """The run for `runlake.log` where the extension has none: that of the process which started this one.
+
+    `None` where the live run is disabled.
+    """
+    if _live is not None and _live.disabled:
+        return None
     handed = _launch.handed(os.environ)
     if handed is None:
         raise NoRun("no run is live; call runlake.init() first")
@@ -159,7 +284,8 @@ def attach(launch: str, id: str, project: str, store: str) -> Run:
 def _enter(run: Run) -> None:
     global _live
     _live = run
-    _native.set_live(run)
+    # The extension knows nothing of disabled runs; it asks `join`.
+    _native.set_live(None if run.disabled else run)
 
 
 _watching = False
@@ -209,6 +335,6 @@ def _note_exit(status: object) -> None:
 
 
 def _at_exit() -> None:
-    run = _live
-    if run is not None and run._is_mine:
-        run._end(*outcome(_error))
+    for run in list(_open):
+        if run._is_mine:
+            run._end(*outcome(_error))

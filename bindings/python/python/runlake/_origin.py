@@ -10,16 +10,25 @@ import sys
 
 from runlake import _native
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runlake._settings import Settings
 
-def attributes() -> dict[str, object]:
+
+def place(settings: Settings) -> dict[str, str]:
+    """Where a run is at home: the host and the program."""
+    known = {"host": settings.host or os.uname().nodename, "program": settings.program or _program()}
+    return {key: value for key, value in known.items() if value}
+
+
+def attributes(settings: Settings) -> dict[str, object]:
     """What is known at once, without running a program or waiting for one."""
     program = _program()
     directory = os.path.dirname(program) if program else _directory()
-    commit, remote = _native.git(directory) if directory else (None, None)
+    commit, remote = _native.git(directory) if directory and not settings.disable_git else (None, None)
     known = {
-        "host": os.uname().nodename,
-        "user_name": _user(),
-        "program": program,
+        **place(settings),
+        "user_name": settings.username or _user(),
         "command": _command(),
         "git_commit": commit,
         "git_remote": remote,

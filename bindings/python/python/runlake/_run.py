@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from runlake import _launch, _native
-from runlake._tree import Config, Summary
+from runlake._settings import Settings
+from runlake._tree import Config, Summary, mapping_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Run(_native.Run):
     """
 
     _process: int
+    _settings: Settings
     _joined: bool
     _ended: bool
     _started: float
@@ -56,9 +58,10 @@ class Run(_native.Run):
         attributes: Mapping[str, Any] | None = None,
         strict: bool = False,
         joined: bool = False,
+        settings: Settings | None = None,
     ) -> Self:
         """Starts a run. Use `runlake.init`, which finds the lake and sets the state when the program ends."""
-        tags = None if tags is None else _tags(tags)
+        tags = None if tags is None else sorted_tags(tags)
         run = super().__new__(
             cls,
             store=store,
@@ -76,6 +79,7 @@ class Run(_native.Run):
             joined=joined,
         )
         run._process = os.getpid()
+        run._settings = Settings(project=project) if settings is None else settings
         run._joined = joined
         run._ended = False
         run._started = time.monotonic()
@@ -87,7 +91,7 @@ class Run(_native.Run):
         run._tags = tags if id is not None or tags is not None else ()
         known = None if id is None else run._known
         run._config = Config(
-            _mapping(config),
+            mapping_of(config),
             run._config_changed,
             None if known is None else lambda: known()["config"],
         )
@@ -101,7 +105,7 @@ class Run(_native.Run):
     def _known(self) -> Mapping[str, Any]:
         """What the lake knew of the run when this process first asked."""
         if self._earlier is None:
-            self._earlier = {"config": {}, "summary": {}, "tags": (), **self.known()}
+            self._earlier = {"config": {}, "summary": {}, "tags": (), "resumed": False, **self.known()}
         return self._earlier
 
     def _attribute(self, key: str) -> Any:
@@ -164,7 +168,7 @@ class Run(_native.Run):
 
     @tags.setter
     def tags(self, value: Iterable[str]) -> None:
-        before, after = self.tags, _tags(value)
+        before, after = self.tags, sorted_tags(value)
         for tag in before:
             if tag not in after:
                 self.set_tag(tag, False)
@@ -172,6 +176,36 @@ class Run(_native.Run):
             if tag not in before:
                 self.set_tag(tag, True)
         self._tags = after
+
+    @property
+    def entity(self) -> str | None:
+        """Whose project it is, as `init` was told. A lake has no entities, so no reader knows of it."""
+        return self._settings.entity
+
+    @property
+    def path(self) -> str:
+        """Which run it is, for `Api().run(...)` and `runlake show`: `project/id`."""
+        return f"{self.project}/{self.id}"
+
+    @property
+    def settings(self) -> Settings:
+        """What the run was started with, of the arguments, the settings and the environment."""
+        return self._settings
+
+    @property
+    def disabled(self) -> bool:
+        """Whether nothing of the run is kept: `mode="disabled"`."""
+        return False
+
+    @property
+    def offline(self) -> bool:
+        """True for every run: it is kept in the lake, and no server hears of it."""
+        return True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run had been started before."""
+        return not self._fresh and self._known()["resumed"] is True
 
     @property
     def config(self) -> Config:
@@ -215,7 +249,11 @@ class Run(_native.Run):
             self.end(state, exit_code)
         finally:
             _live.leave(self)
-        report(self._farewell(state))
+        self._print(self._farewell(state))
+
+    def _print(self, text: str) -> None:
+        if not self._settings.silent:
+            report(text)
 
     def _farewell(self, state: str) -> str:
         stats, trends = self.stats(), self.trends(_DRAWN, 40)
@@ -294,20 +332,7 @@ def _tell(
         remove(key)
 
 
-def _mapping(config: Any) -> Mapping[str, Any]:
-    """A mapping, namespace or dataclass as a mapping."""
-    if config is None:
-        return {}
-    if isinstance(config, Mapping):
-        return config
-    fields = getattr(config, "__dataclass_fields__", None)
-    if fields is not None:
-        return {name: getattr(config, name) for name in fields}
-    attributes: Mapping[str, Any] = vars(config)
-    return attributes
-
-
-def _tags(tags: Iterable[str]) -> tuple[str, ...]:
+def sorted_tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         # A string is a sequence of strings, but nobody means its letters.
         return (tags,)

@@ -16,6 +16,19 @@ def plain(value: Any) -> Any:
     return value
 
 
+def mapping_of(config: Any) -> Mapping[str, Any]:
+    """A mapping, namespace or dataclass as a mapping."""
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        return config
+    fields = getattr(config, "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: getattr(config, name) for name in fields}
+    attributes: Mapping[str, Any] = vars(config)
+    return attributes
+
+
 class Tree(MutableMapping[str, "Any"]):
     """A nested mapping whose keys are attributes too: `config["model"]["width"]` is `config.model.width`."""
 
@@ -67,6 +80,24 @@ class Tree(MutableMapping[str, "Any"]):
             del self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def update(
+        self, values: Mapping[str, Any] | object | None = None, /, allow_val_change: bool = True, **further: Any
+    ) -> None:
+        """Sets several keys: those of a mapping, an `argparse.Namespace` or a dataclass, and further ones by name.
+
+        Args:
+            values: keys and values.
+            allow_val_change: as in wandb. A key may always change its value here, so it is without meaning.
+            further: further keys and values.
+        """
+        for key, value in {**mapping_of(values), **further}.items():
+            self[key] = value
+
+    def setdefaults(self, values: Mapping[str, Any] | object) -> None:
+        """Sets those keys of a mapping, namespace or dataclass that are not set yet."""
+        for key, value in mapping_of(values).items():
+            self.setdefault(key, value)
 
     def __repr__(self) -> str:
         return repr(self.as_dict())
