@@ -14,7 +14,7 @@ import runlake
 from conftest import Program
 
 ROOT = Path(__file__).parents[3]
-PAGES = ["README.md", "docs/semantics.md", "docs/sql.md", "bindings/python/README.md"]
+PAGES = ["README.md", "docs/semantics.md", "docs/sql.md", "docs/wandb-differences.md", "bindings/python/README.md"]
 
 
 def blocks(language: str) -> list[object]:

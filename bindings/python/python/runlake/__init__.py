@@ -45,6 +45,7 @@ from runlake._native import Relation, __version__, log
 from runlake._run import Run
 from runlake._settings import Settings
 from runlake._tree import Config, Summary
+from runlake.as_wandb import alias_wandb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ __all__ = [
     "Summary",
     "UnsupportedLake",
     "__version__",
+    "alias_wandb",
     "config",
     "finish",
     "init",

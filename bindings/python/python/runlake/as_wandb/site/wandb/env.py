@@ -1,0 +1,3 @@
+"""Environment variables."""
+
+from runlake.as_wandb.env import *  # noqa: F403

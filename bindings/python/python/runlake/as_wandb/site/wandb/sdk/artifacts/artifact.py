@@ -1,0 +1,5 @@
+"""The class `Artifact`."""
+
+from runlake.as_wandb.artifact import Artifact
+
+__all__ = ["Artifact"]

@@ -1,0 +1,1 @@
+"""Objects that can be logged."""

@@ -1,0 +1,1 @@
+"""Bases of objects that can be logged."""

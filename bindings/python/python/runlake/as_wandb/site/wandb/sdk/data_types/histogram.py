@@ -1,0 +1,5 @@
+"""The class `Histogram`."""
+
+from runlake.as_wandb.histogram import Histogram
+
+__all__ = ["Histogram"]

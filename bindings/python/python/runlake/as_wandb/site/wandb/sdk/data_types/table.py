@@ -1,0 +1,5 @@
+"""The class `Table`."""
+
+from runlake.as_wandb.table import Table
+
+__all__ = ["Table"]

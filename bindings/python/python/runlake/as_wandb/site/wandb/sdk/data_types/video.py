@@ -1,0 +1,5 @@
+"""The class `Video`."""
+
+from runlake.as_wandb.media import Video
+
+__all__ = ["Video"]

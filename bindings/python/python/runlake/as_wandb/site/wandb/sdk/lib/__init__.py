@@ -1,0 +1,6 @@
+"""Small parts of wandb that integrations import."""
+
+from runlake.as_wandb.run import Run as RunDisabled
+from runlake.as_wandb.summary import Summary as SummaryDisabled
+
+__all__ = ["RunDisabled", "SummaryDisabled"]

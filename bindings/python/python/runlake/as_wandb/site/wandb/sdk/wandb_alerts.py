@@ -1,0 +1,5 @@
+"""Levels of alerts."""
+
+from runlake.as_wandb.alert import AlertLevel
+
+__all__ = ["AlertLevel"]

@@ -1,0 +1,5 @@
+"""The class `Summary`."""
+
+from runlake.as_wandb.summary import Summary
+
+__all__ = ["Summary"]

@@ -1,0 +1,3 @@
+"""Small helpers."""
+
+from runlake.as_wandb.util import *  # noqa: F403
