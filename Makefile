@@ -19,6 +19,9 @@ FUZZ_TARGETS ?= frames log_file commit segment operations
 QUERY_RUNS ?= 500
 QUERY_STEPS ?= 10000
 
+# The wandb that programs are compared under.
+WANDB ?= 0.31.0
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -119,8 +122,16 @@ prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a l
 	echo "[8/8] fuzzing, ten minutes for each target"
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
-frameworks: ## (nothing yet) the package under PyTorch, Lightning and others
-	echo "No framework is tested yet."
+frameworks: ## scripts under wandb and under runlake.as_wandb: about 5 minutes, 200 MB
+	echo "[1/3] the package, into $(VENV)"
+	$(MAKE) --no-print-directory tools package
+	$(BIN)/pip install --quiet --group $(PACKAGE)/pyproject.toml:test
+	echo "[2/3] wandb $(WANDB), into $(VENV)/wandb"
+	test -x $(VENV)/wandb/bin/python || $(PYTHON) -m venv $(VENV)/wandb
+	$(VENV)/wandb/bin/pip install --quiet "wandb==$(WANDB)" numpy pyyaml
+	echo "[3/3] what scripts store under wandb is what is recorded, and what they store under runlake.as_wandb"
+	$(BIN)/python $(PACKAGE)/tests/wandb_oracle.py $(abspath $(VENV)/wandb/bin/python)
+	$(BIN)/python -m pytest -q $(PACKAGE)/tests/test_as_wandb.py $(PACKAGE)/tests/test_as_wandb_scripts.py
 
 fuzz: ## fuzzing of decoders, and of operations beside a model; FUZZ_SECONDS=60 for each target
 	command -v cargo-fuzz > /dev/null || test -x "$$CARGO_TARGET_DIR/tools/bin/cargo-fuzz" \
