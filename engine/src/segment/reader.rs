@@ -153,7 +153,10 @@ fn summarize(segment: &SegmentMeta) -> Result<Vec<IndexRow>> {
 
 /// The facts of `segment`. Rows of a foreign file that say nothing of a run are left out.
 pub(crate) fn read_facts(segment: &SegmentMeta) -> Result<Vec<Fact>> {
-    let decoder = open(segment, &Rows::Any(Filter::default()), &[])?;
+    let decoder = match segment.crc32c {
+        Some(crc32c) => whole(&segment.path, crc32c)?,
+        None => open(segment, &Rows::Any(Filter::default()), &[])?,
+    };
     let mut names: FxHashMap<String, Arc<str>> = FxHashMap::default();
     let mut facts = Vec::new();
     for batch in decoder {
@@ -523,21 +526,11 @@ pub(super) fn as_column(
 }
 
 fn read_side_index(segment: &SegmentMeta, path: &Path) -> Result<Vec<IndexRow>> {
-    let bytes = disk::read(path).map_err(expired)?;
-    let found = crc32c::crc32c(&bytes);
-    if segment.index_crc32c != Some(found) {
-        return Err(Error::corrupt(
-            path,
-            0,
-            format!("its checksum is {found:08x}, which is wrong"),
-        ));
-    }
-    let reader = guarded(path, || {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))?;
-        builder.with_batch_size(BATCH_ROWS).build()
-    })?;
+    let Some(crc32c) = segment.index_crc32c else {
+        return Err(Error::corrupt(path, 0, "the catalog does not say its checksum"));
+    };
     let mut index = Vec::new();
-    for batch in (Decoder { path: path.to_owned(), reader }) {
+    for batch in whole(path, crc32c)? {
         take_index(&batch?, path, &mut index)?;
     }
     if !lie_side_by_side(&index) {
@@ -700,6 +693,21 @@ pub(super) fn take_summaries(batch: &RecordBatch, path: &Path) -> Result<Vec<Sum
             sum: sum.value(row),
         })
         .collect())
+}
+
+/// Reads a file of ours at once, so that every byte of it is checked before any is decoded.
+fn whole(path: &Path, crc32c: u32) -> Result<Decoder> {
+    let bytes = disk::read(path).map_err(expired)?;
+    let found = crc32c::crc32c(&bytes);
+    if found != crc32c {
+        let detail = format!("its checksum is {found:08x}, the catalog says {crc32c:08x}");
+        return Err(Error::corrupt(path, 0, detail));
+    }
+    let reader = guarded(path, || {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))?;
+        builder.with_batch_size(BATCH_ROWS).build()
+    })?;
+    Ok(Decoder { path: path.to_owned(), reader })
 }
 
 /// Opens the file so that it decodes `rows`, and of a file with an index only those of `columns` that are not ids.
