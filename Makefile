@@ -122,16 +122,22 @@ prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a l
 	echo "[8/8] fuzzing, ten minutes for each target"
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 
-frameworks: ## scripts under wandb and under runlake.as_wandb: about 5 minutes, 200 MB
-	echo "[1/3] the package, into $(VENV)"
+frameworks: ## scripts under wandb and on runlake, and the callbacks of frameworks for wandb: 10 minutes, and 8 GB the first time
+	echo "[1/4] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
 	$(BIN)/pip install --quiet --group $(PACKAGE)/pyproject.toml:test
-	echo "[2/3] wandb $(WANDB), into $(VENV)/wandb"
+	echo "[2/4] wandb $(WANDB), into $(VENV)/wandb"
 	test -x $(VENV)/wandb/bin/python || $(PYTHON) -m venv $(VENV)/wandb
 	$(VENV)/wandb/bin/pip install --quiet "wandb==$(WANDB)" numpy pyyaml
-	echo "[3/3] what scripts store under wandb is what is recorded, and what they store under runlake.as_wandb"
+	echo "[3/4] what scripts store under wandb is what is recorded, and what they store under runlake.as_wandb"
 	$(BIN)/python $(PACKAGE)/tests/wandb_oracle.py $(abspath $(VENV)/wandb/bin/python)
-	$(BIN)/python -m pytest -q $(PACKAGE)/tests/test_as_wandb.py $(PACKAGE)/tests/test_as_wandb_scripts.py
+	$(BIN)/python -m pytest -q $(PACKAGE)/tests/test_as_wandb_scripts.py
+	echo "[4/4] training in earnest: Transformers, Lightning, Accelerate, Keras on JAX, LightGBM, XGBoost, into $(VENV)/frameworks"
+	test -x $(VENV)/frameworks/bin/python || $(PYTHON) -m venv $(VENV)/frameworks
+	$(VENV)/frameworks/bin/pip install --quiet torch transformers accelerate lightning keras jax lightgbm xgboost-cpu scikit-learn pytest
+	PYTHONPATH=$(abspath $(PACKAGE)/python) RUNLAKE_FRAMEWORKS=1 \
+		RUNLAKE_WANDB=$$($(VENV)/wandb/bin/python -c 'import importlib.util as u; print(u.find_spec("wandb").submodule_search_locations[0])') \
+		$(VENV)/frameworks/bin/python -m pytest -q $(PACKAGE)/tests/test_as_wandb_frameworks.py
 
 fuzz: ## fuzzing of decoders, and of operations beside a model; FUZZ_SECONDS=60 for each target
 	command -v cargo-fuzz > /dev/null || test -x "$$CARGO_TARGET_DIR/tools/bin/cargo-fuzz" \
