@@ -36,7 +36,7 @@ const ROWS_AT_ONCE: usize = 4096;
 ///
 /// Hand it to any library that reads Arrow (`polars.DataFrame(relation)`, `pyarrow.table(relation)`, DuckDB), or take
 /// it with one of its `to_` methods, or iterate over its rows.
-#[pyclass(frozen, name = "Relation", module = "runlake")]
+#[pyclass(subclass, frozen, name = "Relation", module = "runlake")]
 #[derive(Debug)]
 pub(crate) struct PyRelation {
     schema: SchemaRef,
@@ -115,6 +115,12 @@ impl PyRelation {
 
 #[pymethods]
 impl PyRelation {
+    /// The same rows once more, without copying: `runlake.Chart` is built on it.
+    #[new]
+    fn again(relation: &Self) -> Self {
+        Self::new(Arc::clone(&relation.schema), relation.batches.clone())
+    }
+
     /// The names of the columns.
     #[getter]
     fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
@@ -158,6 +164,20 @@ impl PyRelation {
     /// All rows as a `polars.DataFrame`.
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         import(slf.py(), "polars", "polars")?.call_method1("DataFrame", (slf,))
+    }
+
+    /// The rows as a chart, to be saved as a page or a picture, or shown by a notebook: lines of the columns `y` over
+    /// the column `x`, one for each value of the columns `by`. Where they are not given: `x` is a column of that name,
+    /// `step`, or the first of times or numbers, `y` all other numbers, `by` all texts. Each value of a column `metric`
+    /// has axes of its own.
+    #[pyo3(signature = (x=None, y=None, by=None))]
+    fn plot<'py>(
+        slf: &Bound<'py, Self>,
+        x: Option<Bound<'py, PyAny>>,
+        y: Option<Bound<'py, PyAny>>,
+        by: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("runlake._chart")?.getattr("Chart")?.call1((slf, x, y, by))
     }
 
     /// All rows as a list of tuples. Times are aware `datetime` objects in UTC, missing values are `None`.

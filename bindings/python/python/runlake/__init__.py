@@ -22,6 +22,7 @@ whose value could not be kept. `$RUNLAKE_SILENT=1` keeps it from printing at all
 
 from __future__ import annotations
 
+from runlake._chart import Chart
 from runlake._errors import (
     CorruptLake,
     DamageWarning,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     summary: Summary
 
 __all__ = [
+    "Chart",
     "Config",
     "CorruptLake",
     "DamageWarning",

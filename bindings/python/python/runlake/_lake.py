@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runlake import _native
+from runlake._chart import Chart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Lake(_native.Lake):
         buckets: int = 1000,
         smooth: float | None = None,
         group: str | None = None,
-    ) -> Relation:
+    ) -> Chart:
         """Metrics of any number of runs as they are drawn: what all points in each of `buckets` parts of an axis say.
 
         No extreme is lost, however many points there are. One row a series and bucket, with `min_value`, `max_value`,
@@ -133,7 +134,9 @@ class Lake(_native.Lake):
                 arguments.append(f"{name} => {place(end)}")
         if smooth is not None:
             arguments.append(f"smooth => {float(smooth)!r}")
-        return self.sql(f"select * from chart({', '.join(arguments)})")
+        chart = Chart(self.sql(f"select * from chart({', '.join(arguments)})"))
+        chart._axis = x
+        return chart
 
     def run(self, run: str = "@last") -> RunInfo:
         """One run as the lake knows it now.

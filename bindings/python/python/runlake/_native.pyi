@@ -1,7 +1,7 @@
 """Types of the extension module. `runlake` is the public face; only `Relation` and `log` are used as they are here."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from typing_extensions import Self, disjoint_base
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
+
+    from runlake._chart import Chart
 
 __all__ = ["Lake", "Relation", "Run", "Snapshot", "__version__", "cli_main", "git", "log", "resolve", "set_live"]
 
@@ -124,12 +126,13 @@ class Lake:
     def path(self) -> str:
         """The absolute path."""
 
-@final
+@disjoint_base
 class Relation:
     """The result of a query: rows and named columns, held as Arrow."""
 
     @property
     def columns(self) -> list[str]:
+    def __new__(cls, relation: Relation) -> Self: ...
         """The names of the columns."""
     @property
     def types(self) -> list[str]:
@@ -142,6 +145,10 @@ class Relation:
         """All rows as a `polars.DataFrame`."""
     def fetchall(self) -> list[tuple[Any, ...]]:
         """All rows as a list of tuples."""
+    def plot(
+        self, x: str | None = None, y: str | Iterable[str] | None = None, by: str | Iterable[str] | None = None
+    ) -> Chart:
+        """The rows as a chart: lines of the columns `y` over `x`, one for each value of the columns `by`."""
     def fetchone(self) -> tuple[Any, ...] | None:
         """The first row as a tuple, or `None` where there is none."""
     def to_dicts(self) -> list[dict[str, Any]]:
