@@ -16,6 +16,7 @@ mod age;
 mod backup;
 mod chart;
 mod compact;
+mod compare;
 mod damage;
 mod demo;
 mod doctor;
@@ -71,6 +72,7 @@ Examples:
   runlake                                       recent runs
   runlake show @last                            everything about the newest run
   runlake plot train/loss                       a chart in the terminal
+  runlake compare @last @last-1                 what differs between runs
   runlake sql \"select * from runs\"              any question, in SQL
   runlake demo                                  a tour of 30 seconds
 
@@ -93,6 +95,7 @@ enum Command {
     Show(show::Show),
     Tail(tail::Tail),
     Plot(plot::Plot),
+    Compare(compare::Compare),
     Import(import::Import),
     Export(export::Export),
     Merge(merge::Merge),
@@ -142,6 +145,7 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Show(show)) => show.run(store, terminal),
         Some(Command::Tail(tail)) => tail.run(store, terminal),
         Some(Command::Plot(plot)) => plot.run(store, terminal),
+        Some(Command::Compare(compare)) => compare.run(store, terminal),
         Some(Command::Import(import)) => import.run(store, terminal),
         Some(Command::Export(export)) => export.run(store, terminal),
         Some(Command::Merge(merge)) => merge.run(terminal),

@@ -4,6 +4,7 @@
 mod commands {
     mod alone;
     mod care;
+    mod compare;
     mod demo;
     mod expire;
     mod export;

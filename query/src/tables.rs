@@ -2,6 +2,7 @@
 
 mod chart;
 mod column;
+mod compare;
 mod config;
 mod function;
 mod history;
@@ -35,7 +36,8 @@ pub(crate) const CATALOG: &str = "lake";
 pub(crate) const SCHEMA: &str = "main";
 
 const TABLES: [&str; 6] = ["config", "points", "points_all", "runs", "segments", "series"];
-const FUNCTIONS: [&str; 5] = ["chart", "generate_series", "history", "range", "runs_wide"];
+const FUNCTIONS: [&str; 6] =
+    ["chart", "compare", "generate_series", "history", "range", "runs_wide"];
 
 /// Lets `state` see the tables and table functions of `snapshot`.
 pub(crate) fn register(state: &mut SessionState, snapshot: &Snapshot) {

@@ -247,6 +247,24 @@ def test_a_chart_says_what_all_points_of_a_bucket_say(digits: runlake.Lake) -> N
         digits.chart("train/los")
 
 
+def test_runs_are_compared(digits: runlake.Lake) -> None:
+    with runlake.init("digits", id="three", config={"lr": 0.01, "layers": [1]}) as run:
+        run.log({"train/loss": 0.001})
+    differs = digits.compare("one", "three")
+    assert differs.columns == ["part", "key", "differs", "best", "one", "three", "delta.three"]
+    rows = {(row["part"], row["key"]): row for row in differs.to_dicts()}
+    assert rows["config", "lr"]["one"] == "0.1"
+    assert rows["best", "train/loss"]["best"] == "three"
+    assert ("config", "layers") not in {key for key, row in rows.items() if not row["differs"]}
+    assert all(row["differs"] for row in rows.values())
+    everything = digits.compare("one", "two", baseline="three", metrics="train/*", max="train/*", all=True)
+    assert everything.columns[4:7] == ["three", "one", "two"]
+    assert {row["key"] for row in everything.to_dicts() if row["part"] == "metric"} == {"train/accuracy", "train/loss"}
+    assert digits.compare(where="run_id < 'two'").columns[4:6] == ["three", "one"]
+    with pytest.raises(runlake.InvalidQuery, match="compare needs two runs"):
+        digits.compare("one")
+
+
 def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:
     columns = digits.history("one", metrics="train/*").columns
     assert [column for column in columns if "/" in column] == ["train/accuracy", "train/loss"]

@@ -1,11 +1,12 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 20] = [
     &["sql"],
     &["runs"],
     &["show"],
     &["tail"],
     &["plot"],
+    &["compare"],
     &["import"],
     &["import", "points"],
     &["export"],
@@ -67,6 +68,7 @@ fn without_a_lake_every_reading_command_says_where_it_looked() {
         vec!["show", "@last"],
         vec!["tail", "@last"],
         vec!["plot", "loss"],
+        vec!["compare", "a", "b"],
         vec!["compact"],
         vec!["verify"],
     ] {

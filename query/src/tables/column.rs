@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, Float64Array, Int64Array, StringViewArray, TimestampMicrosecondArray},
+    array::{
+        ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray,
+        TimestampMicrosecondArray,
+    },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 
@@ -13,6 +16,8 @@ pub(super) const TEXT: DataType = DataType::Utf8View;
 pub(super) const INTEGER: DataType = DataType::Int64;
 /// The type of a column of numbers.
 pub(super) const DOUBLE: DataType = DataType::Float64;
+/// The type of a column of what is true or false.
+pub(super) const BOOLEAN: DataType = DataType::Boolean;
 
 /// The type of a column of times.
 pub(super) fn time() -> DataType {
@@ -38,6 +43,10 @@ pub(super) fn integers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
 
 pub(super) fn doubles(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(values.collect::<Float64Array>())
+}
+
+pub(super) fn booleans(values: impl Iterator<Item = Option<bool>>) -> ArrayRef {
+    Arc::new(values.collect::<BooleanArray>())
 }
 
 /// Times in microseconds since 1970 (UTC).

@@ -1,7 +1,10 @@
 //! How table functions are called. DataFusion's SQL refuses named arguments in FROM and drops their names in LATERAL, so
 //! our functions are planned here.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use datafusion::{
     catalog::default_table_source::provider_as_source,
@@ -18,7 +21,8 @@ use datafusion::{
 use runlake_engine::{Filter, RunInfo, Snapshot};
 
 use super::{
-    chart::{Chart, Told},
+    chart::{self, Chart},
+    compare::{self, Compare},
     history::History,
     late, rows,
     runs_wide::{self, RunsWide},
@@ -35,6 +39,7 @@ pub(super) struct Functions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Chart,
+    Compare,
     History,
     RunsWide,
 }
@@ -42,7 +47,7 @@ pub(super) enum Function {
 impl Function {
     /// The function that SQL calls `name`.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Chart, Self::History, Self::RunsWide]
+        [Self::Chart, Self::Compare, Self::History, Self::RunsWide]
             .into_iter()
             .find(|function| function.name() == name)
     }
@@ -50,6 +55,7 @@ impl Function {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Chart => "chart",
+            Self::Compare => "compare",
             Self::History => "history",
             Self::RunsWide => "runs_wide",
         }
@@ -59,6 +65,7 @@ impl Function {
     pub(super) fn usage(self) -> &'static str {
         match self {
             Self::Chart => "chart('train/loss', runs => ['a', 'b'], buckets => 1000)",
+            Self::Compare => "compare(['a', 'b'], baseline => 'a', metrics => 'val/*')",
             Self::History => "history('run', metrics => 'train/*')",
             Self::RunsWide => "runs_wide('project', columns => 'summary.*')",
         }
@@ -87,19 +94,49 @@ impl Functions {
             *told = one(function, name, value)?;
         }
         let [x, from, to, buckets, smooth, group] = told;
-        let told = Told { x, from, to, buckets, smooth, group };
-        let mut chosen = runs.map(|names| self.runs(&names)).transpose()?;
-        if let Some(predicate) = one(function, "where", predicate)? {
-            let matching = runs_wide::matching(&self.snapshot, &predicate, context)?;
-            chosen = Some(match chosen {
-                None => matching,
-                Some(mut chosen) => {
-                    chosen.retain(|run| matching.iter().any(|other| Arc::ptr_eq(run, other)));
-                    chosen
-                }
-            });
-        }
+        let told = chart::Told { x, from, to, buckets, smooth, group };
+        let chosen = self.chosen(runs, one(function, "where", predicate)?, context)?;
         Chart::new(&self.snapshot, &metrics, chosen, &told)
+    }
+
+    fn compare(
+        &self,
+        arguments: &[FunctionArg],
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Compare> {
+        const PARAMETERS: [&str; 6] = ["runs", "where", "baseline", "metrics", "min", "max"];
+        let function = Function::Compare;
+        let [runs, predicate, baseline, metrics, less, more] =
+            bind(function, arguments, PARAMETERS, context)?;
+        let chosen = self.chosen(runs, one(function, "where", predicate)?, context)?;
+        let mut chosen = chosen.ok_or_else(|| QueryError::Invalid {
+            detail: format!("compare needs runs: write {}", function.usage()),
+        })?;
+        if let Some(baseline) = one(function, "baseline", baseline)? {
+            chosen.splice(..0, self.runs(&[baseline])?);
+        }
+        let mut seen = HashSet::new();
+        chosen.retain(|run| seen.insert((Arc::clone(&run.project), Arc::clone(&run.run_id))));
+        Compare::read(&self.snapshot, &chosen, &compare::Told { metrics, less, more })
+    }
+
+    /// The runs that `names` mean and for which `predicate` holds; none where nobody chose.
+    fn chosen(
+        &self,
+        names: Option<Vec<String>>,
+        predicate: Option<String>,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Option<Vec<Arc<RunInfo>>>> {
+        let chosen = names.map(|names| self.runs(&names)).transpose()?;
+        let Some(predicate) = predicate else { return Ok(chosen) };
+        let matching = runs_wide::matching(&self.snapshot, &predicate, context)?;
+        Ok(Some(match chosen {
+            None => matching,
+            Some(mut chosen) => {
+                chosen.retain(|run| matching.iter().any(|other| Arc::ptr_eq(run, other)));
+                chosen
+            }
+        }))
     }
 
     /// The runs that `names` mean.
@@ -156,6 +193,9 @@ impl RelationPlanner for Functions {
         let (function, provider) = match own(name, context) {
             Some(function @ Function::Chart) => {
                 (function, late::table(self.chart(arguments, context)?))
+            }
+            Some(function @ Function::Compare) => {
+                (function, rows::table(self.compare(arguments, context)?))
             }
             Some(function @ Function::History) => {
                 let [run, metrics] = bind(function, arguments, ["run", "metrics"], context)?;

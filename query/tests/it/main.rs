@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test may fail as a test does")]
 
 mod chart;
+mod compare;
 mod edge;
 mod errors;
 mod history;

@@ -115,17 +115,14 @@ class Lake(_native.Lake):
         1.0
         """
 
-        def several(names: str | Iterable[str]) -> str:
-            return f"[{', '.join(map(_text, [names] if isinstance(names, str) else names))}]"
-
         def place(place: float | str | datetime) -> str:
             if isinstance(place, float) and place.is_integer():
                 place = int(place)
             return _text(str(place) if isinstance(place, (int, float, str)) else place.isoformat())
 
-        arguments = [several(metric), f"x => {_text(x)}", f"buckets => {int(buckets)}"]
+        arguments = [_texts(metric), f"x => {_text(x)}", f"buckets => {int(buckets)}"]
         if runs is not None:
-            arguments.append(f"runs => {several(runs)}")
+            arguments.append(f"runs => {_texts(runs)}")
         for name, text in (("where", where), ("group", group)):
             if text is not None:
                 arguments.append(f"{name} => {_text(text)}")
@@ -137,6 +134,49 @@ class Lake(_native.Lake):
         chart = Chart(self.sql(f"select * from chart({', '.join(arguments)})"))
         chart._axis = x
         return chart
+
+    def compare(
+        self,
+        *runs: str,
+        where: str | None = None,
+        baseline: str | None = None,
+        metrics: str | Iterable[str] | None = None,
+        min: str | Iterable[str] | None = None,
+        max: str | Iterable[str] | None = None,
+        all: bool = False,
+    ) -> Relation:
+        """Runs side by side: what differs in configuration, outcome and metrics, by how much, and which is the best.
+
+        One row a thing that is known, with a column for each run, and for each but the first another one with the
+        difference to the first. Column `best` names the run whose value is the best.
+
+        Args:
+            runs: the runs, each as for `Lake.run`.
+            where: the runs for which a condition in SQL on the columns of `runs_wide` holds: `"config.lr" > 0.01`.
+            baseline: the run that the others are compared with. The first where not given.
+            metrics: only these, with `*` for any text.
+            min: metrics of which less is better, with `*` for any text. Where nobody says, their names do: those with
+                a word such as `loss` or `error`, see `compare` in docs/sql.md.
+            max: metrics of which more is better.
+            all: also what is the same for all runs.
+
+        Raises:
+            InvalidQuery: there are not two runs, or an argument makes no sense.
+            NotFound: no run is called so, or several are.
+
+        >>> import runlake
+        >>> for id, lr in (("a", 0.1), ("b", 0.2)):
+        ...     with runlake.init(project="digits", id=id, config={"lr": lr, "depth": 3}) as run:
+        ...         run.log({"loss": lr})
+        >>> rows = runlake.open().compare("a", "b", metrics="loss").to_dicts()
+        >>> [(row["key"], row["a"], row["b"], row["best"]) for row in rows if row["part"] in ("config", "best")]
+        [('lr', '0.1', '0.2', None), ('loss', '0.1', '0.2', 'a')]
+        """
+        arguments = [f"{name} => {_text(text)}" for name, text in (("where", where), ("baseline", baseline)) if text]
+        for name, patterns in (("runs", runs or None), ("metrics", metrics), ("min", min), ("max", max)):
+            if patterns is not None:
+                arguments.append(f"{name} => {_texts(patterns)}")
+        return self.sql(f"select * from compare({', '.join(arguments)}){'' if all else ' where differs'}")
 
     def run(self, run: str = "@last") -> RunInfo:
         """One run as the lake knows it now.
@@ -166,8 +206,7 @@ class Lake(_native.Lake):
         # The id alone may name runs of several projects, so the project says which.
         arguments = [_text(f"{project}/{id}")]
         if metrics is not None:
-            names = [metrics] if isinstance(metrics, str) else list(metrics)
-            arguments += [f"metrics => [{', '.join(map(_text, names))}]"]
+            arguments.append(f"metrics => {_texts(metrics)}")
         return self.sql(f"select * from history({', '.join(arguments)})")
 
     def snapshot(self, version: int | None = None) -> Lake:
@@ -353,3 +392,8 @@ class RunInfo:
 def _text(text: str) -> str:
     """A text as SQL spells it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _texts(texts: str | Iterable[str]) -> str:
+    """A text or several as SQL spells a list of them."""
+    return f"[{', '.join(map(_text, [texts] if isinstance(texts, str) else texts))}]"
