@@ -44,6 +44,7 @@ mod stats;
 mod store;
 mod suggestion;
 mod table;
+mod tag;
 mod tail;
 mod terminal;
 mod text;
@@ -96,6 +97,9 @@ enum Command {
     Tail(tail::Tail),
     Plot(plot::Plot),
     Compare(compare::Compare),
+    Tag(tag::Tag),
+    Note(tag::Note),
+    Rename(tag::Rename),
     Import(import::Import),
     Export(export::Export),
     Merge(merge::Merge),
@@ -146,6 +150,9 @@ fn obey(cli: Cli, terminal: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Tail(tail)) => tail.run(store, terminal),
         Some(Command::Plot(plot)) => plot.run(store, terminal),
         Some(Command::Compare(compare)) => compare.run(store, terminal),
+        Some(Command::Tag(tag)) => tag.run(store, terminal),
+        Some(Command::Note(note)) => note.run(store, terminal),
+        Some(Command::Rename(rename)) => rename.run(store, terminal),
         Some(Command::Import(import)) => import.run(store, terminal),
         Some(Command::Export(export)) => export.run(store, terminal),
         Some(Command::Merge(merge)) => merge.run(terminal),

@@ -16,6 +16,7 @@ mod commands {
     mod show;
     mod sql;
     mod stats;
+    mod tag;
     mod tail;
     mod usage;
 }

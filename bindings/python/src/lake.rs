@@ -8,12 +8,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyDict};
 use runlake_cli::{Exported, Exporting, Failure, Format};
 use runlake_engine::{Lake, LakeOptions, Snapshot, store};
 use runlake_query::{QueryError, Session};
 
 use crate::{
+    convert,
     error::{Class, from_engine, from_query, warn},
     relation::PyRelation,
 };
@@ -342,6 +343,39 @@ impl PyLake {
             Ok(found.len())
         };
         py.detach(restore).map_err(|error: runlake_engine::Error| from_engine(&error))
+    }
+
+    /// Changes what is said of a run: facts of one kind, by their keys, and keys that are taken off. Durable at its
+    /// return.
+    #[pyo3(name = "_edit")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn edit(
+        &self,
+        py: Python<'_>,
+        run: &str,
+        kind: &str,
+        said: &Bound<'_, PyDict>,
+        off: Vec<String>,
+    ) -> PyResult<()> {
+        let said = convert::json_object("what is said", said)?;
+        let edit = || {
+            let lake = self.session.lake();
+            let edit = lake.edit(&*lake.snapshot()?.find_run(run)?)?;
+            let said = said.into_iter().map(|(key, value)| (key, Some(value)));
+            for (key, value) in off.iter().map(|key| (key.clone(), None)).chain(said) {
+                match kind {
+                    "config" => edit.config(&key, value)?,
+                    "summary" => edit.summary(&key, value)?,
+                    "tag" => edit.tag(&key, value.is_some())?,
+                    _ => edit.attribute(&key, value)?,
+                }
+            }
+            lake.sync()
+        };
+        py.detach(edit).map_err(|error: runlake_engine::Error| from_engine(&error))
     }
 
     /// What a query sees that is asked now, or with `version`, the lake as it stood after that commit.

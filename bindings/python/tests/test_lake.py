@@ -265,6 +265,29 @@ def test_runs_are_compared(digits: runlake.Lake) -> None:
         digits.compare("one")
 
 
+def test_a_finished_run_is_edited(digits: runlake.Lake) -> None:
+    run = digits.run("one")
+    run.name, run.notes = "best", "it's good"
+    run.tags = [*run.tags, "new"]
+    run.config["model"] = {"depth": 3}
+    run.config["model"]["width"] = 64
+    run.config["nothing"] = None
+    del run.config["lr"]
+    run.summary["train/loss"] = 0.5
+    again = digits.run("best")
+    assert (again.id, again.name, again.notes, again.tags) == ("one", "best", "it's good", run.tags)
+    assert "new" in again.tags
+    assert again.config == run.config
+    assert (again.config["model"]["width"], again.config["nothing"], "lr" in again.config) == (64, None, False)
+    assert again.summary["train/loss"] == 0.5
+    del again.summary["train/loss"]
+    again.tags, again.notes = [], None
+    last = digits.run("one")
+    # The last value of the metric shows again.
+    assert (last.tags, last.notes, last.summary["train/loss"]) == ([], None, 1 / 30)
+    assert last.state == "finished"
+
+
 def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:
     columns = digits.history("one", metrics="train/*").columns
     assert [column for column in columns if "/" in column] == ["train/accuracy", "train/loss"]

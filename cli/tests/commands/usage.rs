@@ -1,12 +1,15 @@
 use super::lab::{Lab, finished_run};
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 23] = [
     &["sql"],
     &["runs"],
     &["show"],
     &["tail"],
     &["plot"],
     &["compare"],
+    &["tag"],
+    &["note"],
+    &["rename"],
     &["import"],
     &["import", "points"],
     &["export"],
@@ -69,6 +72,9 @@ fn without_a_lake_every_reading_command_says_where_it_looked() {
         vec!["tail", "@last"],
         vec!["plot", "loss"],
         vec!["compare", "a", "b"],
+        vec!["tag", "a", "b"],
+        vec!["note", "a", "b"],
+        vec!["rename", "a", "b"],
         vec!["compact"],
         vec!["verify"],
     ] {

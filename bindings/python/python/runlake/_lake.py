@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runlake import _native
 from runlake._chart import Chart
+from runlake._tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -343,11 +344,26 @@ class Lake(_native.Lake):
 
 
 class RunInfo:
-    """A run as a lake knows it: what the columns of SQL table `runs` say, with config and summary as dicts."""
+    """A run as a lake knows it: what the columns of SQL table `runs` say, with config and summary as mappings.
+
+    `name`, `notes`, `tags`, `config` and `summary` can be changed, also of a run that ended long ago; each change is
+    durable when it returns. The rest stays as it was when `Lake.run` looked.
+
+    >>> import runlake
+    >>> with runlake.init(project="digits", config={"lr": 0.1}) as run:
+    ...     run.log({"loss": 0.5})
+    >>> found = runlake.open().run(run.id)
+    >>> found.tags += ["baseline"]
+    >>> found.notes = "the one to beat"
+    >>> found.config["dataset"] = "v2"
+    >>> found.summary["verdict"] = "good"
+    >>> again = runlake.open().run(run.id)
+    >>> again.tags, again.notes, again.config, again.summary
+    (['baseline'], 'the one to beat', {'lr': 0.1, 'dataset': 'v2'}, {'loss': 0.5, 'verdict': 'good'})
+    """
 
     project: str
     id: str
-    name: str | None
     group: str | None
     job_type: str | None
     state: str
@@ -356,8 +372,6 @@ class RunInfo:
     heartbeat_at: datetime | None
     duration_s: float | None
     last_step: int | None
-    tags: list[str]
-    notes: str | None
     host: str | None
     user_name: str | None
     program: str | None
@@ -366,20 +380,64 @@ class RunInfo:
     git_commit: str | None
     git_remote: str | None
     dropped_rows: int
-    config: dict[str, Any]
-    summary: dict[str, Any]
+    config: Tree
+    summary: Tree
+    _name: str | None
+    _notes: str | None
+    _tags: list[str]
 
     def __init__(self, lake: Lake, project: str, id: str) -> None:
+        import functools
         import json
 
         rows = lake.sql(f"select * from runs where project = {_text(project)} and run_id = {_text(id)}")
         row = rows.to_dicts()[0]
         row["id"], row["group"] = row.pop("run_id"), row.pop("group_name")
-        row["tags"] = row["tags"] or []
-        for key in ("config", "summary"):
-            row[key] = json.loads(row[key] or "{}")
+        self._name, self._notes, self._tags = row.pop("name"), row.pop("notes"), row.pop("tags") or []
+        for kind in ("config", "summary"):
+            row[kind] = Tree(json.loads(row[kind] or "{}"), functools.partial(self._changed, kind))
         vars(self).update(row)
         self._lake = lake
+
+    @property
+    def name(self) -> str | None:
+        """The name for people; it can be set."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._edit("run", {"name": name})
+        self._name = name
+
+    @property
+    def notes(self) -> str | None:
+        """The notes; they can be set, and taken off by `None`."""
+        return self._notes
+
+    @notes.setter
+    def notes(self, notes: str | None) -> None:
+        self._edit("run", {} if notes is None else {"notes": notes}, off=["notes"] if notes is None else [])
+        self._notes = notes
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags, sorted; a list of others can be set: `run.tags += ["baseline"]`."""
+        return list(self._tags)
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        after = sorted({tags} if isinstance(tags, str) else set(tags))
+        on = {tag: True for tag in after if tag not in self._tags}
+        self._edit("tag", on, off=[tag for tag in self._tags if tag not in after])
+        self._tags = after
+
+    def _changed(self, kind: str, key: str) -> None:
+        values = (self.config if kind == "config" else self.summary).as_dict()
+        said = {key: values[key]} if key in values else {}
+        self._edit(kind, said, off=[] if said else [key])
+
+    def _edit(self, kind: str, said: dict[str, Any], off: Iterable[str] = ()) -> None:
+        self._lake._edit(f"{self.project}/{self.id}", kind, said, list(off))
 
     def history(self, metrics: str | Iterable[str] | None = None) -> Relation:
         """The metrics of the run side by side; see `Lake.history`."""

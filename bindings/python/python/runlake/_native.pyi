@@ -116,6 +116,8 @@ class Lake:
         """Writes runs and their points to files. Returns how many of each."""
     def _restore(self, runs: list[str]) -> int:
         """Restores deleted runs."""
+    def _edit(self, run: str, kind: str, said: dict[str, Any], off: list[str]) -> None:
+        """Changes what is said of a run: facts of one kind, by their keys, and keys that are taken off."""
     def _pin(self, version: int | None = None) -> Snapshot:
         """What a query sees that is asked now, or with `version`, the lake as it stood after that commit."""
     @property
@@ -130,9 +132,9 @@ class Lake:
 class Relation:
     """The result of a query: rows and named columns, held as Arrow."""
 
+    def __new__(cls, relation: Relation) -> Self: ...
     @property
     def columns(self) -> list[str]:
-    def __new__(cls, relation: Relation) -> Self: ...
         """The names of the columns."""
     @property
     def types(self) -> list[str]:
@@ -143,12 +145,12 @@ class Relation:
         """All rows as a `pandas.DataFrame`."""
     def to_polars(self) -> polars.DataFrame:
         """All rows as a `polars.DataFrame`."""
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows as a list of tuples."""
     def plot(
         self, x: str | None = None, y: str | Iterable[str] | None = None, by: str | Iterable[str] | None = None
     ) -> Chart:
         """The rows as a chart: lines of the columns `y` over `x`, one for each value of the columns `by`."""
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows as a list of tuples."""
     def fetchone(self) -> tuple[Any, ...] | None:
         """The first row as a tuple, or `None` where there is none."""
     def to_dicts(self) -> list[dict[str, Any]]:
