@@ -303,10 +303,13 @@ fn from_plan(text: &str, state: &SessionState) -> QueryError {
     if let Some((_, rest)) = text.split_once("argument types '")
         && let Some((call, rest)) = rest.split_once("'.")
     {
-        let fits: Vec<_> = rest.lines().skip(2).map(str::trim).take(4).collect();
-        return QueryError::Invalid {
-            detail: types(&format!("{call} does not fit; there are {}", fits.join(", "))),
+        let known = rest.lines().skip(2).map(str::trim);
+        let fits: Vec<_> = known.filter(|fit| !fit.ends_with("(UserDefined)")).take(4).collect();
+        let fits = match fits.as_slice() {
+            [] => String::new(),
+            fits => format!("; there are {}", fits.join(", ")),
         };
+        return QueryError::Invalid { detail: types(&format!("{call} does not fit{fits}")) };
     }
     if let Some((_, rest)) = text.split_once("column \"")
         && let Some((column, rest)) = rest.split_once("\" must appear in the GROUP BY")

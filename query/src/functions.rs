@@ -2,7 +2,13 @@
 
 mod attempt;
 mod counts;
+mod ema;
+mod gaps;
 mod label;
+mod lttb;
+mod m4;
+mod over;
+mod time_bucket;
 
 use std::sync::Arc;
 
@@ -15,11 +21,17 @@ use datafusion::{
 
 pub(crate) use attempt::Attempt;
 pub(crate) use counts::Counts;
+pub(crate) use ema::smoothed;
+pub(crate) use gaps::last_known;
 
-/// Registers `label`, and `->`, `->>` and `?` on JSON text with the functions that they stand for.
+/// Registers our functions, and `->`, `->>` and `?` on JSON text with the functions that they stand for.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     datafusion_functions_json::register_all(state)?;
     state.register_udf(Arc::new(ScalarUDF::from(label::Label::new())))?;
+    state.register_udf(Arc::new(ScalarUDF::from(time_bucket::TimeBucket::new())))?;
+    for function in [ema::ema(), gaps::interpolate(), last_known(), lttb::lttb(), m4::m4()] {
+        state.register_udwf(Arc::new(function))?;
+    }
     Ok(())
 }
 

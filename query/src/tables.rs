@@ -1,5 +1,6 @@
 //! The tables and table functions of SQL. A file here has the name that SQL knows.
 
+mod asof;
 mod chart;
 mod column;
 mod compare;

@@ -16,7 +16,7 @@ use super::{
     late::Late,
     runs,
 };
-use crate::{QueryError, error::through_datafusion, names};
+use crate::{QueryError, error::through_datafusion, functions::smoothed, names};
 
 /// Runs, by project and id.
 type RunsByName = HashMap<(Arc<str>, Arc<str>), Arc<RunInfo>>;
@@ -468,7 +468,8 @@ impl Chart {
                         buckets.for_each(|bucket| filling.append_value(self.real_of(pick(bucket))));
                     }
                     (Pick::Smooth, Filling::Real(filling)) => {
-                        let smoothed = smoothed(self.smooth, buckets.map(|bucket| bucket.mean));
+                        let smoothed =
+                            smoothed(self.smooth.unwrap_or(0.0), buckets.map(|bucket| bucket.mean));
                         smoothed.for_each(|mean| filling.append_option(mean));
                     }
                     _ => {}
@@ -526,7 +527,10 @@ impl Chart {
             "max_value" => doubles(|spread| spread.max),
             "stderr_value" => doubles(Spread::standard_error),
             _ => column::doubles(bands.iter().flat_map(|band| {
-                smoothed(self.smooth, band.spreads.iter().map(|(_, spread)| spread.mean()))
+                smoothed(
+                    self.smooth.unwrap_or(0.0),
+                    band.spreads.iter().map(|(_, spread)| spread.mean()),
+                )
             })),
         }
     }
@@ -555,21 +559,6 @@ fn whole_of(x: X) -> Option<i64> {
         X::Whole(x) => Some(x),
         X::Real(_) => None,
     }
-}
-
-/// Means, each drawn towards those before it: an exponential moving average that starts unbiased, as TensorBoard has it.
-fn smoothed(
-    weight: Option<f64>,
-    means: impl Iterator<Item = Option<f64>>,
-) -> impl Iterator<Item = Option<f64>> {
-    let weight = weight.unwrap_or(0.0);
-    let (mut average, mut seen) = (0.0, 1.0);
-    means.map(move |mean| {
-        let mean = mean?;
-        average = weight * average + (1.0 - weight) * mean;
-        seen *= weight;
-        Some(average / (1.0 - seen))
-    })
 }
 
 fn wrong(argument: &str, text: &str, expected: &str) -> QueryError {

@@ -10,7 +10,7 @@ use datafusion::{
     catalog::default_table_source::provider_as_source,
     common::Result,
     logical_expr::{
-        LogicalPlanBuilder,
+        LogicalPlan, LogicalPlanBuilder,
         planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
     },
     sql::sqlparser::ast::{
@@ -21,6 +21,7 @@ use datafusion::{
 use runlake_engine::{Filter, RunInfo, Snapshot};
 
 use super::{
+    asof,
     chart::{self, Chart},
     compare::{self, Compare},
     history::History,
@@ -38,6 +39,7 @@ pub(super) struct Functions {
 /// A table function of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
+    Asof,
     Chart,
     Compare,
     History,
@@ -47,13 +49,14 @@ pub(super) enum Function {
 impl Function {
     /// The function that SQL calls `name`.
     pub(super) fn named(name: &str) -> Option<Self> {
-        [Self::Chart, Self::Compare, Self::History, Self::RunsWide]
+        [Self::Asof, Self::Chart, Self::Compare, Self::History, Self::RunsWide]
             .into_iter()
             .find(|function| function.name() == name)
     }
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Asof => "asof",
             Self::Chart => "chart",
             Self::Compare => "compare",
             Self::History => "history",
@@ -64,6 +67,7 @@ impl Function {
     /// How it is called.
     pub(super) fn usage(self) -> &'static str {
         match self {
+            Self::Asof => "asof('train/loss', 'val/loss', runs => 'a')",
             Self::Chart => "chart('train/loss', runs => ['a', 'b'], buckets => 1000)",
             Self::Compare => "compare(['a', 'b'], baseline => 'a', metrics => 'val/*')",
             Self::History => "history('run', metrics => 'train/*')",
@@ -97,6 +101,30 @@ impl Functions {
         let told = chart::Told { x, from, to, buckets, smooth, group };
         let chosen = self.chosen(runs, one(function, "where", predicate)?, context)?;
         Chart::new(&self.snapshot, &metrics, chosen, &told)
+    }
+
+    fn asof(
+        &self,
+        arguments: &[FunctionArg],
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<LogicalPlan> {
+        let function = Function::Asof;
+        let [metric, other, runs, predicate] =
+            bind(function, arguments, ["metric", "other", "runs", "where"], context)?;
+        let chosen = self.chosen(runs, one(function, "where", predicate)?, context)?;
+        let named = |name, value| -> Result<String> {
+            let value = one(function, name, value)?.ok_or_else(|| QueryError::Invalid {
+                detail: format!("asof needs two metrics: write {}", function.usage()),
+            })?;
+            let known = self.snapshot.metrics().map_err(through_datafusion)?;
+            if !known.contains(&*value) {
+                let known: Vec<&str> = known.iter().map(|metric| &**metric).collect();
+                return Err(QueryError::unknown("metric", &value, known).into());
+            }
+            Ok(value)
+        };
+        let (metric, other) = (named("metric", metric)?, named("other", other)?);
+        asof::plan(&self.snapshot, &metric, &other, chosen.as_deref())
     }
 
     fn compare(
@@ -191,6 +219,10 @@ impl RelationPlanner for Functions {
         };
         let arguments = &arguments.args;
         let (function, provider) = match own(name, context) {
+            Some(Function::Asof) => {
+                let planned = PlannedRelation::new(self.asof(arguments, context)?, alias.clone());
+                return Ok(RelationPlanning::Planned(Box::new(planned)));
+            }
             Some(function @ Function::Chart) => {
                 (function, late::table(self.chart(arguments, context)?))
             }

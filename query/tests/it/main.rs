@@ -5,6 +5,7 @@ mod chart;
 mod compare;
 mod edge;
 mod errors;
+mod functions;
 mod history;
 mod live;
 mod points;
