@@ -15,3 +15,4 @@ mod layers;
 mod readme;
 mod real;
 mod roundtrip;
+mod sql;
