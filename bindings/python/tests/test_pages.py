@@ -31,22 +31,49 @@ def blocks(language: str) -> list[object]:
 
 @pytest.fixture
 def digits(store: Path) -> runlake.Lake:
-    """A lake with what the pages speak of."""
-    config = {"lr": 0.1, "optimizer": "sgd", "model": {"depth": 3}}
-    for id in ("r0", "r1"):
+    """A lake with what the pages speak of, in segments and in the log."""
+
+    def log(id: str, lr: float, steps: range) -> None:
+        config = {"lr": lr, "optimizer": "sgd", "model": {"depth": 3}}
         with runlake.init(project="digits", id=id, config=config, tags=["baseline"]) as run:
-            for step in range(200):
-                run.log({"train/loss": 1 / (step + 1), "val/loss": 2 / (step + 1), "lr": 0.1, "loss": 1.0}, step=step)
-            run.log({"gpu/memory": 0.5}, labels={"rank": 0})
-            # So many that the end of the run flushes them: the lake has segments too.
-            run.log_many("filling", range(70_000))
+            for step in steps:
+                row = {"train/loss": 10 * lr / (step + 1), "lr": lr}
+                run.log(row | ({"val/loss": 20 * lr / (step + 1)} if step % 10 == 9 else {}), step=step)
+            run.log({"gpu/memory": 10 * lr}, labels={"rank": 0}, step=steps[-1])
+
+    log("r0", 0.1, range(200))
+    # So many that the end of the run flushes them: the lake has segments too.
+    with runlake.init(project="other", id="filler") as run:
+        run.log_many("filling", range(70_000))
+    log("r1", 0.2, range(120))
+    log("r1", 0.2, range(100, 200))
     return runlake.open()
 
 
 @pytest.mark.parametrize("query", blocks("sql"))
 def test_queries_run_and_find_something(digits: runlake.Lake, query: str) -> None:
-    # How many choices there were is asked where runs differ; here they do not.
-    assert len(digits.sql(query)) > 0 or "choices > 1" in query
+    assert len(digits.sql(query)) > 0
+
+
+def answers() -> list[object]:
+    """The queries that the pages show with their answers, each with its page and line."""
+    pairs: list[object] = []
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for match in re.finditer(r"^```sql\n(.*?)^```\n\n```text\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            line = text.count("\n", 0, match.start()) + 1
+            pairs.append(pytest.param(match[1], match[2], id=f"{page}:{line}"))
+    assert len(pairs) > 15
+    return pairs
+
+
+@pytest.mark.parametrize(("query", "answer"), answers())
+def test_queries_print_what_the_page_shows(
+    digits: runlake.Lake, capfd: pytest.CaptureFixture[str], query: str, answer: str
+) -> None:
+    capfd.readouterr()
+    assert runlake._native.cli_main(["runlake", "sql", query, "--store", digits.path]) == 0
+    assert capfd.readouterr().out == answer
 
 
 @pytest.mark.parametrize("source", blocks("python"))
