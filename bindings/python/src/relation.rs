@@ -1,12 +1,13 @@
 //! `Relation`: the result of a query.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, StructArray},
-    compute::concat_batches,
+    array::{ArrayRef, BooleanArray, RecordBatch, StructArray},
+    compute::{concat_batches, filter_record_batch},
     datatypes::{Field, SchemaRef},
     error::ArrowError,
+    row::{OwnedRow, Row, RowConverter, SortField},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
@@ -102,6 +103,38 @@ impl PyRelation {
         Ok(cells)
     }
 
+    /// The rows that are not among those of `other`. Values compare by their bits, so NaN is NaN.
+    fn without(&self, other: &Self) -> Result<Self, ArrowError> {
+        if self.schema != other.schema {
+            return Ok(Self::new(Arc::clone(&self.schema), self.batches.clone()));
+        }
+        let fields = self.schema.fields().iter();
+        let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();
+        let converter = RowConverter::new(fields)?;
+        let mut known: HashMap<OwnedRow, usize> = HashMap::new();
+        for batch in &other.batches {
+            for row in &converter.convert_columns(batch.columns())? {
+                *known.entry(row.owned()).or_default() += 1;
+            }
+        }
+        let mut batches = Vec::new();
+        for batch in &self.batches {
+            let rows = converter.convert_columns(batch.columns())?;
+            let is_new = |row: Row<'_>| match known.get_mut(&row.owned()) {
+                Some(count) if *count > 0 => {
+                    *count -= 1;
+                    false
+                }
+                _ => true,
+            };
+            let new: BooleanArray = rows.iter().map(is_new).map(Some).collect();
+            if new.true_count() > 0 {
+                batches.push(filter_record_batch(batch, &new)?);
+            }
+        }
+        Ok(Self::new(Arc::clone(&self.schema), batches))
+    }
+
     fn footer(&self) -> String {
         let (rows, columns) = (self.rows(), self.schema.fields().len());
         let plural = |count: usize| if count == 1 { "" } else { "s" };
@@ -164,6 +197,12 @@ impl PyRelation {
     /// All rows as a `polars.DataFrame`.
     fn to_polars<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         import(slf.py(), "polars", "polars")?.call_method1("DataFrame", (slf,))
+    }
+
+    /// The rows that `earlier` has not, as often as they are more; all of them where its columns are others.
+    #[pyo3(name = "_since")]
+    fn since(&self, py: Python<'_>, earlier: &Self) -> PyResult<Self> {
+        py.detach(|| self.without(earlier)).map_err(|error| broken(&error))
     }
 
     /// The rows as a chart, to be saved as a page or a picture, or shown by a notebook: lines of the columns `y` over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import re
 import subprocess
@@ -286,6 +287,44 @@ def test_a_finished_run_is_edited(digits: runlake.Lake) -> None:
     # The last value of the metric shows again.
     assert (last.tags, last.notes, last.summary["train/loss"]) == ([], None, 1 / 30)
     assert last.state == "finished"
+
+
+def test_a_watched_query_gives_what_changed(store: Path) -> None:
+    with runlake.init("p", id="a") as run:
+        run.log_many("loss", [3.0, math.nan, 1.0])
+        query = "select metric, count, last_value, mean_value from series order by metric"
+        watch = runlake.open().watch(query, every=0.001)
+        assert next(watch).fetchall() == [("loss", 3, 1.0, 2.0)]
+        run.log({"accuracy": 0.5, "never": math.nan})
+        # Not the row of the loss, which is as it was.
+        assert [row[0] for row in next(watch)] == ["accuracy", "never"]
+        run.log({"loss": 5.0})
+        # Nor the one with NaN.
+        assert next(watch).fetchall() == [("loss", 4, 5.0, 3.0)]
+        rows = runlake.open().watch("select value from points where metric = 'twice'", every=0.001)
+        assert next(rows).fetchall() == []
+        run.log({"twice": 1.0})
+        assert next(rows).fetchall() == [(1.0,)]
+        run.log({"twice": 1.0})
+        # A row that is there once more is one row more.
+        assert next(rows).fetchall() == [(1.0,)]
+
+
+def test_a_watched_chart_gives_the_buckets_that_changed(store: Path) -> None:
+    with runlake.init("p", id="a") as run:
+        run.log_many("loss", [4.0, 3.0, 2.0])
+        lake = runlake.open()
+        chart = lake.chart("loss", buckets=1000)
+        watch = lake.watch(chart, every=0.001)
+        assert next(watch).to_dicts() == chart.to_dicts()
+        run.log({"loss": 1.0}, step=3)
+        change = next(watch)
+        assert isinstance(change, runlake.Chart)
+        assert [(row["x"], row["last_value"]) for row in change.to_dicts()] == [(3, 1.0)]
+        with pytest.raises(runlake.InvalidArgument, match="give the query instead"):
+            next(lake.watch(lake.sql("select 1 as a, 2 as b").plot()))
+        with pytest.raises(runlake.InvalidQuery, match="did you mean"):
+            next(lake.watch("select 1 from pints"))
 
 
 def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:

@@ -34,12 +34,17 @@ class Chart(_native.Relation):
         x: str | None = None,
         y: str | Iterable[str] | None = None,
         by: str | Iterable[str] | None = None,
+        *,
+        axis: str | None = None,
+        query: str | None = None,
     ) -> Chart:
         chart = super().__new__(cls, relation)
-        chart._axis, chart._curves = _curves(relation, x, _names(y), _names(by))
+        column, chart._curves = _curves(relation, x, _names(y), _names(by))
+        chart._axis, chart._query = axis or column, query
         return chart
 
     _axis: str
+    _query: str | None
     _curves: list[_Curve]
 
     def save(self, path: str | os.PathLike[str], *, title: str | None = None, log: bool = False) -> None:

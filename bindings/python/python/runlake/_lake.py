@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from runlake import _native
 from runlake._chart import Chart
+from runlake._errors import InvalidArgument
 from runlake._tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
     from typing import Any, Literal
 
@@ -132,9 +133,47 @@ class Lake(_native.Lake):
                 arguments.append(f"{name} => {place(end)}")
         if smooth is not None:
             arguments.append(f"smooth => {float(smooth)!r}")
-        chart = Chart(self.sql(f"select * from chart({', '.join(arguments)})"))
-        chart._axis = x
-        return chart
+        query = f"select * from chart({', '.join(arguments)})"
+        return Chart(self.sql(query), axis=x, query=query)
+
+    def watch(self, query: str | Chart, every: float = 1.0) -> Iterator[Relation]:
+        """A query that stands: first its whole result, then, whenever it changes, the rows that were not there before.
+
+        A row that changes comes again as it is then; one that is gone says nothing. So rows are best told apart by
+        columns that stay: a run, a series, a bucket. Where other columns come (a new metric in `history`), all rows
+        come again. It goes on until nobody asks for more.
+
+        Args:
+            query: the query, or a chart that `Lake.chart` returned; the changes are charts then, too.
+            every: how many seconds lie between two looks.
+
+        Raises:
+            InvalidQuery: at the first look, as for `Lake.sql`.
+
+        >>> import runlake
+        >>> with runlake.init(project="digits", id="watched") as run:
+        ...     run.log({"loss": 0.5})
+        ...     watch = runlake.open().watch("select metric, last_value from series", every=0.01)
+        ...     first = next(watch).fetchall()
+        ...     run.log({"accuracy": 0.9})
+        ...     then = next(watch).fetchall()
+        >>> first, then
+        ([('loss', 0.5)], [('accuracy', 0.9)])
+        """
+        import time
+
+        text = query if isinstance(query, str) else query._query
+        if text is None:
+            raise InvalidArgument("only a chart that lake.chart() returned can be watched; give the query instead")
+        known: Relation | None = None
+        while True:
+            due = time.monotonic() + every
+            found = self.sql(text)
+            changed = found if known is None else found._since(known)
+            if known is None or len(changed) > 0:
+                yield changed if isinstance(query, str) else Chart(changed, axis=query._axis, query=text)
+            known = found
+            time.sleep(max(0.0, due - time.monotonic()))
 
     def compare(
         self,

@@ -145,6 +145,8 @@ class Relation:
         """All rows as a `pandas.DataFrame`."""
     def to_polars(self) -> polars.DataFrame:
         """All rows as a `polars.DataFrame`."""
+    def _since(self, earlier: Relation) -> Relation:
+        """The rows that `earlier` has not."""
     def plot(
         self, x: str | None = None, y: str | Iterable[str] | None = None, by: str | Iterable[str] | None = None
     ) -> Chart:
