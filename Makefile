@@ -126,9 +126,10 @@ frameworks: ## scripts under wandb and on runlake, and the callbacks of framewor
 	echo "[1/4] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
 	$(BIN)/pip install --quiet --group $(PACKAGE)/pyproject.toml:test
-	echo "[2/4] wandb $(WANDB), into $(VENV)/wandb"
+	echo "[2/4] wandb $(WANDB), into $(VENV)/wandb; its names are those that are recorded"
 	test -x $(VENV)/wandb/bin/python || $(PYTHON) -m venv $(VENV)/wandb
 	$(VENV)/wandb/bin/pip install --quiet "wandb==$(WANDB)" numpy pyyaml
+	$(VENV)/wandb/bin/python $(PACKAGE)/tests/wandb_names.py --check
 	echo "[3/4] what scripts store under wandb is what is recorded, and what they store under runlake.as_wandb"
 	$(BIN)/python $(PACKAGE)/tests/wandb_oracle.py $(abspath $(VENV)/wandb/bin/python)
 	$(BIN)/python -m pytest -q $(PACKAGE)/tests/test_as_wandb_scripts.py

@@ -294,4 +294,4 @@ def is_media(value: object) -> bool:
     if isinstance(value, WBValue):
         return True
     module: str = type(value).__module__
-    return module.partition(".")[0] in ("PIL", "matplotlib", "plotly")
+    return module.partition(".")[0] in ("PIL", "matplotlib", "plotly") or type(value).__name__ == "DataFrame"

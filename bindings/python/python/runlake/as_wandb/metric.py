@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from runlake.as_wandb.errors import Error
 
 TYPE_CHECKING = False
@@ -11,6 +13,12 @@ if TYPE_CHECKING:
 
 class Metric:
     """What was said of one metric, or of all those that a name with `*` means."""
+
+    name: str
+    step_metric: str | None
+    step_sync: bool | None
+    hidden: bool | None
+    summary: tuple[str, ...]
 
     def __init__(
         self,
@@ -47,7 +55,7 @@ class StepMetrics:
         if step is not None:
             self._last.setdefault(step, None)
 
-    def complete(self, row: dict[str, Any]) -> dict[str, Any]:
+    def complete(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """The row, with the step metrics that it lacks."""
         if not self._last:
             return row

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from runlake.as_wandb import later
-from runlake.as_wandb.config import Config
+from runlake.as_wandb.config import Config, plain
 from runlake.as_wandb.errors import UsageError
 from runlake.as_wandb.metric import Metric, StepMetrics, checked
 from runlake.as_wandb.settings import Settings
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from runlake.as_wandb.artifact import Artifact
 
 _NUMBERS = frozenset({float, int, bool})
+
+_DEEPEST = 64
+"""Mappings that are nested deeper, in themselves perhaps, are kept as text."""
+
+_FEW = 32
+"""Arrays of so many values are lists to wandb, and those of more are histograms."""
 
 
 class Run:
@@ -219,39 +225,42 @@ class Run:
         if (commit or (commit is None and step is None)) and at == self._step:
             self._step += 1
 
-    def _numbers(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _numbers(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of a row that is points; of the rest, text and lists go into the summary."""
+        only_numbers = True
         for key, value in data.items():
-            if type(key) is not str:
+            if type(key) is not str and not isinstance(key, str):
                 raise TypeError(f"log: a key must be text, not {key!r} of type {type(key).__name__}")
-            if type(value) not in _NUMBERS:
-                break
-        else:
-            return dict(data)
+            only_numbers = only_numbers and type(value) in _NUMBERS
+        if only_numbers:
+            return data
         row: dict[str, Any] = {}
-        self._sort(data, "", row)
+        self._sort(data, "", 0, row)
         return row
 
-    def _sort(self, data: Mapping[str, Any], prefix: str, row: dict[str, Any]) -> None:
+    def _sort(self, data: Mapping[Any, Any], prefix: str, depth: int, row: dict[str, Any]) -> None:
         from runlake.as_wandb.media import is_media
 
         for key, value in data.items():
-            if type(key) is not str:
-                raise TypeError(f"log: a key must be text, not {key!r} of type {type(key).__name__}")
-            name = prefix + key
+            name = f"{prefix}{key}"
             if type(value) in _NUMBERS:
                 row[name] = value
             elif isinstance(value, Mapping):
-                self._sort(value, f"{name}.", row)
-            elif isinstance(value, (str, list, tuple)) and not is_media(value):
-                self._keep_text(name, list(value) if isinstance(value, tuple) else value)
+                if depth < _DEEPEST:
+                    self._sort(value, f"{name}.", depth + 1, row)
+                else:
+                    self._keep_text(name, repr(value))
             elif is_media(value):
-                kind = "histograms" if type(value).__name__ == "Histogram" else None
-                later.say(kind or "images, audio, video, tables, plots and other media")
-            elif getattr(value, "ndim", 0) and getattr(value, "size", 1) != 1 and not callable(value.size):
-                self._keep_array(name, value)
-            else:
+                spread = type(value).__name__ == "Histogram"
+                later.say("histograms" if spread else "images, audio, video, tables, plots and other media")
+            elif isinstance(value, (str, list, tuple)):
+                self._keep_text(name, plain(value))
+            elif (count := _count(value)) is None or count == 1:
                 row[name] = value
+            elif count <= _FEW:
+                self._keep_text(name, plain(value))
+            else:
+                later.say("histograms")
 
     def _keep_text(self, name: str, value: Any) -> None:
         """Sets text or a list in the summary; said to the lake only where it changed."""
@@ -259,12 +268,6 @@ class Run:
         if self._texts.get(name) != value:
             self._texts[name] = value
             self._kept.summary[name] = value
-
-    def _keep_array(self, name: str, value: Any) -> None:
-        if value.size <= 32:
-            self._keep_text(name, value.tolist())
-        else:
-            later.say("histograms")
 
     def define_metric(
         self,
@@ -497,3 +500,10 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<wandb.Run {self.path!r} in the lake {self._kept.store!r}>"
+
+
+def _count(value: Any) -> int | None:
+    """How many values an array of any library has; `None` where it is none."""
+    if not getattr(value, "ndim", 0) or not hasattr(value, "tolist"):
+        return None
+    return int(value.numel() if callable(value.size) else value.size)
