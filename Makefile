@@ -133,9 +133,9 @@ frameworks: ## scripts under wandb and on runlake, and the callbacks of framewor
 	echo "[3/4] what scripts store under wandb is what is recorded, and what they store under runlake.as_wandb"
 	$(BIN)/python $(PACKAGE)/tests/wandb_oracle.py $(abspath $(VENV)/wandb/bin/python)
 	$(BIN)/python -m pytest -q $(PACKAGE)/tests/test_as_wandb_scripts.py
-	echo "[4/4] training in earnest: Transformers, Lightning, Accelerate, Keras on JAX, LightGBM, XGBoost, into $(VENV)/frameworks"
+	echo "[4/4] training in earnest: Transformers, Lightning, Accelerate, Keras on JAX, LightGBM, XGBoost, Ray, into $(VENV)/frameworks"
 	test -x $(VENV)/frameworks/bin/python || $(PYTHON) -m venv $(VENV)/frameworks
-	$(VENV)/frameworks/bin/pip install --quiet torch transformers accelerate lightning keras jax lightgbm xgboost-cpu scikit-learn pytest
+	$(VENV)/frameworks/bin/pip install --quiet torch transformers accelerate lightning keras jax lightgbm xgboost-cpu scikit-learn "ray[tune]" pytest
 	PYTHONPATH=$(abspath $(PACKAGE)/python) RUNLAKE_FRAMEWORKS=1 \
 		RUNLAKE_WANDB=$$($(VENV)/wandb/bin/python -c 'import importlib.util as u; print(u.find_spec("wandb").submodule_search_locations[0])') \
 		$(VENV)/frameworks/bin/python -m pytest -q $(PACKAGE)/tests/test_as_wandb_frameworks.py

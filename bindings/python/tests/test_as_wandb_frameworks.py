@@ -287,3 +287,31 @@ def test_the_callback_for_xgboost(train: Train, whose: str) -> None:
         assert len(values(lake, metric)) == len(values(lake, "epoch"))
     assert run.config["learner"]["objective"]["name"] == "binary:logistic"
     assert len(values(lake, "best_score")) == 1
+
+
+def test_the_callback_for_ray_tune(train: Train) -> None:
+    lake = train(
+        """
+import os, ray
+from ray import tune
+from ray.air.integrations.wandb import WandbLoggerCallback
+
+def objective(config):
+    for step in range(4):
+        tune.report({"loss": config["lr"] / (step + 1)})
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+tune.Tuner(
+    objective, param_space={"lr": tune.grid_search([0.5, 1.0])},
+    run_config=tune.RunConfig(
+        storage_path=os.path.abspath("results"), verbose=0,
+        callbacks=[WandbLoggerCallback(project="digits", group="from ray", api_key="0" * 40, log_config=True)],
+    ),
+).fit()
+ray.shutdown()
+"""
+    )
+    runs = lake.sql("select run_id, group_name, state from runs where project = 'digits'").fetchall()
+    assert [(group, state) for _, group, state in runs] == [("from ray", "finished")] * 2
+    finals = lake.sql("select last_value from series where metric = 'loss' order by last_value").fetchall()
+    assert finals == [(0.125,), (0.25,)]
