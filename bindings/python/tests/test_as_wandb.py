@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import runlake
 from conftest import Program
 from runlake.as_wandb import SITE, session, with_site
-from runlake.as_wandb.histogram import Histogram
-from runlake.as_wandb.media import Html
-from runlake.as_wandb.run import Run
+from runlake.as_wandb.settings import VARIABLES
 
 ALIASED = "import runlake; runlake.alias_wandb(); "
 
@@ -288,6 +285,50 @@ def test_variables_of_wandb_count(door: Door, lake: Callable[[], runlake.Lake]) 
     assert (run.project, run.name, run.tags) == ("from variables", "a name", ["x", "y"])
 
 
+SETTINGS = {
+    "entity": ("team", "run.entity == 'team'"),
+    "project": ("digits", "run.project == 'digits'"),
+    "root_dir": ("there", "os.path.abspath('there') in run.dir"),
+    "run_id": ("an-id", "run.id == 'an-id'"),
+    "run_name": ("a name", "run.name == 'a name'"),
+    "run_group": ("a group", "run.group == 'a group'"),
+    "run_job_type": ("eval", "run.job_type == 'eval'"),
+    "run_notes": ("notes", "run.notes == 'notes'"),
+    "run_tags": ("a,b", "run.tags == ('a', 'b')"),
+    "mode": ("disabled", "run.disabled"),
+    "resume": ("must", "isinstance(error, wandb.UsageError)"),
+    "resume_from": ("a?_step=1", "isinstance(error, wandb.UsageError)"),
+    "fork_from": ("a?_step=1", "isinstance(error, wandb.UsageError)"),
+    "reinit": ("create_new", "wandb.init(settings=settings) is not run"),
+    "silent": ("true", "True"),
+    "host": ("a-host", "there.host == 'a-host'"),
+    "username": ("somebody", "there.user_name == 'somebody'"),
+    "program": ("train.py", "there.program == 'train.py'"),
+    "disable_git": ("true", "there.git_commit is None"),
+}
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+@pytest.mark.parametrize("by", ["variable", "settings"])
+def test_each_setting_that_counts_does(door: Door, name: str, by: str) -> None:
+    value, holds = SETTINGS[name]
+    given = value.split(",") if name == "run_tags" else True if value == "true" else value
+    settings = {name: given} if by == "settings" else {}
+    done = door(
+        "-c",
+        "import os, runlake, wandb\n"
+        "run = error = there = None\n"
+        f"settings = {settings!r}\n"
+        "try: run = wandb.init(settings=settings)\n"
+        "except wandb.Error as raised: error = raised\n"
+        "if run is not None and not run.disabled: there = runlake.open().run()\n"
+        f"assert {holds}\n",
+        **({VARIABLES[name]: value} if by == "variable" else {}),
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stderr == "") == (name in ("silent", "mode", "resume", "resume_from", "fork_from"))
+
+
 @pytest.mark.parametrize("variable", ["WANDB_MODE=disabled", "WANDB_DISABLED=true"])
 def test_a_disabled_run_keeps_nothing(door: Door, store: Path, variable: str) -> None:
     name, value = variable.split("=")
@@ -296,53 +337,43 @@ def test_a_disabled_run_keeps_nothing(door: Door, store: Path, variable: str) ->
     assert not store.exists()
 
 
-KEYS = st.text(max_size=20)
-LEAVES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.floats(),
-    st.integers(),
-    st.text(),
-    st.binary(),
-    st.datetimes(),
-    st.decimals(),
-    st.complex_numbers(),
-    st.lists(st.floats(), max_size=3),
-    st.sets(st.integers(), max_size=3),
-    st.builds(object),
-    st.builds(np.float32, st.floats(width=32)),
-    st.builds(np.arange, st.integers(0, 40)),
-    st.builds(lambda: Histogram(np_histogram=([1], [0.0, 1.0]))),
-    st.builds(lambda: [Html("<p>")]),
-)
-NESTED = st.recursive(
-    LEAVES, lambda inner: st.dictionaries(st.one_of(KEYS, st.integers()), inner, max_size=3), max_leaves=8
-)
+@pytest.fixture
+def unaliased(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undoes `alias_wandb` after a test."""
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for module in [module for module in sys.modules if module.partition(".")[0] == "wandb"]:
+        del sys.modules[module]
 
 
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    store = tmp_path_factory.mktemp("any") / "runs.lake"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RUNLAKE_STORE", str(store))
-        run = session.init(project="p")
-    yield run
-    run.finish()
+MODULES = sorted(path.stem for path in Path(SITE).parent.glob("[a-z]*.py") if ">>>" in path.read_text(encoding="utf-8"))
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.dictionaries(KEYS, NESTED, max_size=4), step=st.one_of(st.none(), st.integers(0, 1000)))
-@pytest.mark.filterwarnings("ignore::runlake.NotYetWarning")
-def test_no_data_stops_a_program_and_numbers_beside_it_are_kept(
-    logged: Run, data: dict[str, Any], step: int | None
-) -> None:
-    at = logged.step if step is None else step
-    logged.log({**data, "beside": at + 0.5}, step=step)
-    query = f"select value from points where metric = 'beside' and step = {at}"
-    assert (at + 0.5,) in runlake.open(logged._kept.store).sql(query).fetchall()
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.usefixtures("store", "unaliased")
+def test_examples_run(name: str) -> None:
+    module = importlib.import_module(f"runlake.as_wandb.{name}")
+    results = doctest.testmod(module)
+    session.finish()
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
-def test_a_mapping_in_itself_stops_no_program(logged: Run) -> None:
-    data: dict[str, Any] = {}
-    data["inner"] = data
-    logged.log({"cycle": data, "beside": 1})
+def test_the_main_entries_have_examples() -> None:
+    assert {"run", "session", "settings", "table", "histogram"} <= set(MODULES)
+
+
+ALONE = {path.stem for path in Path(SITE).parent.glob("[a-z]*.py")} - {"keras", "xgboost"}
+"""The modules that need no framework."""
+
+
+@pytest.mark.parametrize("name", sorted(ALONE))
+def test_everything_public_is_documented(name: str) -> None:
+    module = importlib.import_module(f"runlake.as_wandb.{name}")
+    for word, value in vars(module).items():
+        if not word.startswith("_") and getattr(value, "__module__", None) == module.__name__:
+            assert value.__doc__, f"{name}.{word}"
+            members = vars(value).items() if inspect.isclass(value) else ()
+            for one, member in members:
+                assert one.startswith("_") or not callable(member) or member.__doc__, f"{name}.{word}.{one}"

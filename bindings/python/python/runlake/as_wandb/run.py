@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 
+from runlake._errors import DataWarning, InvalidArgument
 from runlake.as_wandb import later
 from runlake.as_wandb.config import Config, plain
 from runlake.as_wandb.errors import UsageError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from runlake.as_wandb.artifact import Artifact
 
 _NUMBERS = frozenset({float, int, bool})
+
+_TEXT = frozenset({str})
 
 _DEEPEST = 64
 """Mappings that are nested deeper, in themselves perhaps, are kept as text."""
@@ -227,13 +231,12 @@ class Run:
 
     def _numbers(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """The part of a row that is points; of the rest, text and lists go into the summary."""
-        only_numbers = True
-        for key, value in data.items():
-            if type(key) is not str and not isinstance(key, str):
-                raise TypeError(f"log: a key must be text, not {key!r} of type {type(key).__name__}")
-            only_numbers = only_numbers and type(value) in _NUMBERS
-        if only_numbers:
+        # Asked in two calls, for most rows are only numbers, and this is done for each.
+        if _NUMBERS.issuperset(map(type, data.values())) and _TEXT.issuperset(map(type, data)):
             return data
+        for key in data:
+            if not isinstance(key, str):
+                raise TypeError(f"log: a key must be text, not {key!r} of type {type(key).__name__}")
         row: dict[str, Any] = {}
         self._sort(data, "", 0, row)
         return row
@@ -267,7 +270,11 @@ class Run:
         later.say("text and lists")
         if self._texts.get(name) != value:
             self._texts[name] = value
-            self._kept.summary[name] = value
+            try:
+                self._kept.summary[name] = value
+            except InvalidArgument as error:
+                # A name that no lake takes: empty, or very long.
+                warnings.warn(f"log: {error}", DataWarning, stacklevel=4)
 
     def define_metric(
         self,

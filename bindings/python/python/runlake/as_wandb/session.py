@@ -90,7 +90,7 @@ def init(
         config: a mapping, a namespace, or the name of a YAML file.
         config_exclude_keys: the keys of `config` that are left out.
         config_include_keys: the only keys of `config` that are taken.
-        allow_val_change: whether `config` may change what a run that is continued was configured with.
+        allow_val_change: taken, and not used: `config` may always change what a continued run was configured with.
         group: a group.
         job_type: the type of job.
         mode: `online` and `offline` both keep the run in the lake; `shared` is for several processes that log to one
@@ -137,7 +137,6 @@ def init(
         resume=resume,
         resume_from=resume_from,
         fork_from=fork_from,
-        allow_val_change=allow_val_change,
     )
     for word in ("resume_from", "fork_from"):
         if found.get(word):

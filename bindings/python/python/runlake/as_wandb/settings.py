@@ -26,10 +26,7 @@ VARIABLES = {
     "resume_from": "WANDB_RESUME_FROM",
     "fork_from": "WANDB_FORK_FROM",
     "reinit": "WANDB_REINIT",
-    "allow_val_change": "WANDB_ALLOW_VAL_CHANGE",
-    "config_paths": "WANDB_CONFIG_PATHS",
     "silent": "WANDB_SILENT",
-    "quiet": "WANDB_QUIET",
     "host": "WANDB_HOST",
     "username": "WANDB_USERNAME",
     "program": "WANDB_PROGRAM",
@@ -37,9 +34,10 @@ VARIABLES = {
 }
 """The settings that count here, and the variable of each."""
 
-_FLAGS = frozenset({"allow_val_change", "silent", "quiet", "disable_git"})
+_FLAGS = frozenset({"silent", "disable_git"})
 
 _WITHOUT_EFFECT = """
+allow_val_change config_paths quiet
 allow_media_symlink allow_offline_artifacts anonymous api_key azure_account_url_to_access_key app_url_override
 base_url capture_loggers code_dir console console_chunk_max_bytes console_chunk_max_seconds console_multipart
 credentials_file disable_code disable_git_fork_point disable_job_creation docker email finish_timeout
