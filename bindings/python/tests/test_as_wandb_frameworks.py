@@ -20,19 +20,19 @@ pytestmark = pytest.mark.skipif("RUNLAKE_FRAMEWORKS" not in os.environ, reason="
 WANDB = os.environ.get("RUNLAKE_WANDB", "")
 """The folder of the wandb that is installed beside, whose own callbacks run on ours too."""
 
-Train = Callable[[str], runlake.Lake]
+Train = Callable[..., runlake.Lake]
 
 
 @pytest.fixture
 def train(store: Path, tmp_path: Path) -> Train:
     """Runs a program with `import wandb` in it, and returns the lake."""
 
-    def run(source: str) -> runlake.Lake:
+    def run(source: str, *launcher: str) -> runlake.Lake:
         script = tmp_path / "train.py"
         script.write_text(source)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
         done = subprocess.run(
-            [sys.executable, "-m", "runlake.as_wandb", str(script)],
+            [sys.executable, "-m", "runlake.as_wandb", *launcher, str(script)],
             env={
                 **environment,
                 "RUNLAKE_STORE": str(store),
@@ -315,3 +315,26 @@ ray.shutdown()
     assert [(group, state) for _, group, state in runs] == [("from ray", "finished")] * 2
     finals = lake.sql("select last_value from series where metric = 'loss' order by last_value").fetchall()
     assert finals == [(0.125,), (0.25,)]
+
+
+def test_ranks_of_torchrun(train: Train) -> None:
+    lake = train(
+        """
+import torch, torch.distributed as dist, wandb
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+run = wandb.init(project="digits", group="ranks", name=f"rank {rank}")
+for step in range(3):
+    total = torch.tensor([float(rank + step)])
+    dist.all_reduce(total)
+    run.log({"total": total})
+run.finish()
+dist.destroy_process_group()
+""",
+        *("-m", "torch.distributed.run", "--nproc-per-node", "2"),
+    )
+    rows = lake.sql(
+        "select r.name, r.group_name, p.step, p.value from points p join runs r on r.run_id = p.run_id order by 1, 3"
+    ).fetchall()
+    assert rows == [(f"rank {rank}", "ranks", step, 2.0 * step + 1) for rank in (0, 1) for step in range(3)]
