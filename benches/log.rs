@@ -6,18 +6,30 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
 use std::{
+    fs::File,
     hint::black_box,
+    os::unix::fs::FileExt as _,
     process::ExitCode,
-    sync::Barrier,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use memmap2::{Advice, MmapOptions};
 use runlake_benches::{Delays, Side, at_least, at_most, compare, ending};
 use runlake_engine::{Filter, Lake, LakeOptions, MetricId, Run, State};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    time::ClockId,
+};
 
 /// The bytes in front of the points of a row, as in the log.
-const ROW_HEADER: usize = 40;
+const ROW_HEADER: usize = 32;
+/// The largest log files.
+const FILE_BYTES: usize = 64 << 20;
 /// What a bare loop writes to, round and round: more than caches hold.
 const WARM_BYTES: usize = 64 << 20;
 
@@ -38,7 +50,7 @@ fn main() -> ExitCode {
 
 /// Rows as fast as they go, on one thread and on two.
 fn rows_of_ten() {
-    const ROWS: i64 = 1_000_000;
+    const ROWS: i64 = 2_000_000;
     let turns = compare(
         &format!("Rows of 10, {ROWS} of each thread"),
         ROWS.unsigned_abs(),
@@ -48,12 +60,19 @@ fn rows_of_ten() {
             Side::new("lake, 1 thread: run.log", || lake(1, 10, ROWS)),
             Side::new("bare, 2 threads", || bare(2, 10, ROWS)),
             Side::new("lake, 2 threads", || lake(2, 10, ROWS)),
+            Side::new("the kernel: pages for as many, beside", || pages(2, 10, ROWS)),
         ],
     );
     turns.bar("1 thread, of the bare loop", 40.0, |times| times[0] / times[1]);
     turns.bar("2 threads, of the bare loop", 40.0, |times| times[2] / times[3]);
     turns.bar("2 threads for 1, of the bare loop's", 90.0, |times| {
         (times[1] / times[3]) / (times[0] / times[2])
+    });
+    // What one thread logs gets its pages from the core that is free; two threads have none. So this is how far scaling
+    // goes where rows themselves scale without loss.
+    turns.show("2 for 1, with pages as dear as they are", |times| {
+        let without_loss = times[1] * times[2] / times[0];
+        (without_loss / (without_loss + times[4] / 2.0)).min(1.0)
     });
 }
 
@@ -89,6 +108,43 @@ fn bare(threads: usize, points: usize, rows: i64) -> Duration {
         Instant::now()
     })
     .elapsed()
+}
+
+/// How long the kernel works for the pages of a log of so many rows, the way the lake asks for them, while as many threads
+/// store rows.
+fn pages(threads: usize, points: usize, rows: i64) -> Duration {
+    let bytes = threads * rows.unsigned_abs() as usize * row_bytes(points);
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut warm = vec![1_u8; WARM_BYTES];
+                // ORDERING: Relaxed, the flag stands alone.
+                while !done.load(Ordering::Relaxed) {
+                    bare_loop(&mut warm, points, rows / 100);
+                }
+            });
+        }
+        let before = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+        for (at, first) in (0..bytes).step_by(FILE_BYTES).enumerate() {
+            let len = FILE_BYTES.min(bytes - first);
+            let path = folder.path().join(at.to_string());
+            let file = File::options().read(true).write(true).create_new(true).open(path);
+            let file = file.expect("a file");
+            fallocate(&file, FallocateFlags::empty(), 0, len as u64).expect("room");
+            let zeros = vec![0; 256 << 10];
+            for place in (0..len).step_by(zeros.len()) {
+                let piece = &zeros[..zeros.len().min(len - place)];
+                file.write_all_at(piece, place as u64).expect("zeros");
+            }
+            let map = MmapOptions::new().len(len).map_raw(&file).expect("a mapping");
+            map.advise(Advice::PopulateWrite).expect("pages");
+        }
+        let took = rustix::time::clock_gettime(ClockId::ThreadCPUTime) - before;
+        done.store(true, Ordering::Relaxed);
+        Duration::try_from(took).expect("time goes on")
+    })
 }
 
 /// How long `threads` take to log `rows` rows each.
@@ -159,7 +215,7 @@ fn log_loop(run: &Run, metrics: &[MetricId], rows: i64) {
 /// The same rows, without a lake: one reading of the clock and the same number of bytes stored a row.
 #[inline(never)]
 fn bare_loop(warm: &mut [u8], points: usize, rows: i64) {
-    let bytes = ROW_HEADER + (points * 4).next_multiple_of(8) + points * 8;
+    let bytes = row_bytes(points);
     let mut row: Vec<(u32, f64)> = (0..).take(points).map(|metric| (metric, 0.0)).collect();
     let mut at = 0;
     for step in 0..rows {
@@ -179,16 +235,21 @@ fn store(out: &mut [u8], step: i64, row: &[(u32, f64)]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (header, payload) = out.split_at_mut(ROW_HEADER);
     header[..8].copy_from_slice(&(row.len() as u64).to_le_bytes());
-    header[8..24].fill(0);
-    header[24..32].copy_from_slice(&step.to_le_bytes());
-    header[32..40].copy_from_slice(&now.as_micros().to_le_bytes()[..8]);
-    let (ids, values) = payload.split_at_mut((row.len() * 4).next_multiple_of(8));
-    for ((metric, value), (id, place)) in
-        row.iter().zip(ids.chunks_exact_mut(4).zip(values.chunks_exact_mut(8)))
-    {
-        id.copy_from_slice(&metric.to_le_bytes());
-        place.copy_from_slice(&value.to_le_bytes());
+    header[8..16].fill(0);
+    header[16..24].copy_from_slice(&step.to_le_bytes());
+    header[24..32].copy_from_slice(&now.as_micros().to_le_bytes()[..8]);
+    if row.len() == 1 {
+        payload.copy_from_slice(&row[0].1.to_le_bytes());
+    } else {
+        for ((_, value), place) in row.iter().zip(payload.chunks_exact_mut(4)) {
+            place.copy_from_slice(&(*value as f32).to_le_bytes());
+        }
     }
+}
+
+/// The bytes of a row in a log whose rows are all alike and whose values fit into single precision.
+fn row_bytes(points: usize) -> usize {
+    ROW_HEADER + if points == 1 { 8 } else { (points * 4).next_multiple_of(8) }
 }
 
 /// Rows at a steady pace, each measured from when it was due, while the lake syncs and flushes.
@@ -218,8 +279,9 @@ fn paced() {
         let mut row: Vec<(u32, f64)> = (0..10).map(|metric| (metric, 0.0)).collect();
         bare.append(&mut pace(Box::new(|step| {
             row[0].1 = step as f64;
-            let at = usize::try_from(step).unwrap_or_default() * 160 % (WARM_BYTES - 160);
-            store(&mut warm[at..at + 160], step, &row);
+            let bytes = row_bytes(10);
+            let at = usize::try_from(step).unwrap_or_default() * bytes % (WARM_BYTES - bytes);
+            store(&mut warm[at..at + bytes], step, &row);
         })));
 
         let folder = tempfile::tempdir().expect("a folder");

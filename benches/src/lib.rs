@@ -57,14 +57,21 @@ impl Rounds {
     /// Prints what `of` makes of the times of each round, as its median and range in percent, and holds the median
     /// against a bar. That both sides of a ratio ran in one round keeps the noise of the machine out of it.
     pub fn bar(&self, what: &str, at_least: f64, of: impl Fn(&[f64]) -> f64) {
+        let (middle, shown) = self.percent(what, of);
+        println!("{shown}   at least {at_least} %: {}", verdict(middle >= at_least));
+    }
+
+    /// As [`Rounds::bar`], without one.
+    pub fn show(&self, what: &str, of: impl Fn(&[f64]) -> f64) {
+        println!("{}", self.percent(what, of).1);
+    }
+
+    fn percent(&self, what: &str, of: impl Fn(&[f64]) -> f64) -> (f64, String) {
         let mut ratios: Vec<f64> = self.0.iter().map(|times| of(times) * 100.0).collect();
         ratios.sort_by(f64::total_cmp);
         let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
         let middle = median(ratios);
-        let verdict = verdict(middle >= at_least);
-        println!(
-            "  {what:<40} {middle:>8.0} % ({low:.0}..{high:.0})   at least {at_least} %: {verdict}"
-        );
+        (middle, format!("  {what:<40} {middle:>8.0} % ({low:.0}..{high:.0})"))
     }
 }
 

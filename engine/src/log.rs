@@ -29,6 +29,7 @@ pub(crate) mod owner;
 #[cfg(all(test, proof))]
 mod proofs;
 pub(crate) mod reader;
+mod shape;
 mod stream;
 mod synced;
 pub(crate) mod writer;

@@ -198,8 +198,37 @@ struct Inner {
 }
 
 /// How many counters of each kind there are, so that threads that log to one run at once do not wait for one cache line.
-/// The first threads of a process have one each, and all others share the last one.
-const STRIPES: usize = 8;
+/// So many threads of a process but one have their own, and all others share the last one.
+const STRIPES: usize = 16;
+
+/// The number of a thread among those that log now. It goes to another one when the thread ends: a program that starts
+/// threads again and again does not run out of them.
+struct Stripe {
+    number: usize,
+    /// A bit for each number that a thread has.
+    taken: &'static AtomicUsize,
+}
+
+impl Stripe {
+    const SHARED: usize = STRIPES - 1;
+
+    fn take(taken: &'static AtomicUsize) -> Self {
+        let lowest = |bits: usize| (bits.trailing_ones() as usize).min(Self::SHARED);
+        let with_lowest = |bits| Some(bits | 1 << lowest(bits));
+        // ORDERING: Acquire pairs with the Release in `drop`: who gets a number finds what its last owner counted.
+        let before = taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, with_lowest);
+        Self { number: before.map_or(Self::SHARED, lowest), taken }
+    }
+}
+
+impl Drop for Stripe {
+    fn drop(&mut self) {
+        if self.number < Self::SHARED {
+            // ORDERING: Release, see `take`.
+            self.taken.fetch_and(!(1 << self.number), Ordering::Release);
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Counters {
@@ -220,14 +249,13 @@ impl Counters {
     /// Those of this thread.
     #[inline]
     fn mine(all: &[CachePadded<Self>; STRIPES]) -> (&Self, bool) {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
-            // ORDERING: Relaxed: each thread gets another number, whatever else it sees.
-            static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed).min(STRIPES - 1);
+            static MINE: Stripe = Stripe::take(&TAKEN);
         }
         // A thread that logs while it ends may have lost its number.
-        let number = NUMBER.try_with(|&number| number).unwrap_or(STRIPES - 1);
-        (&all[number], number < STRIPES - 1)
+        let number = MINE.try_with(|stripe| stripe.number).unwrap_or(Stripe::SHARED);
+        (&all[number], number < Stripe::SHARED)
     }
 
     #[inline]
@@ -680,6 +708,19 @@ fn short_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_has_a_number_of_its_own_that_goes_to_another_one_when_it_ends() {
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        let mut all: Vec<_> = (0..STRIPES + 5).map(|_| Stripe::take(&TAKEN)).collect();
+        let numbers: Vec<_> = all.iter().map(|stripe| stripe.number).collect();
+        let own = (0..Stripe::SHARED).chain([Stripe::SHARED; 6]);
+        assert_eq!(numbers, own.collect::<Vec<_>>());
+        drop(all.remove(4));
+        drop(all.pop());
+        let (freed, shared) = (Stripe::take(&TAKEN), Stripe::take(&TAKEN));
+        assert_eq!((freed.number, shared.number), (4, Stripe::SHARED));
+    }
 
     #[test]
     fn an_id_that_is_made_up_is_short_and_nobody_elses() {

@@ -14,6 +14,7 @@ use super::{
     frame::Space,
     header::{HEARTBEAT_OFFSET, Header, Mode, PLACE_BYTES, PLACES, PLACES_OFFSET},
     memory::{Block, Memory},
+    shape::Shapes,
     stream::Stream,
     synced::Synced,
 };
@@ -33,8 +34,8 @@ pub(crate) struct LogFile {
     memory: Arc<Memory>,
     defined: [Defined; 3],
     places: Places,
-    /// Held while a name is defined, so that each is defined once.
-    pub(crate) defining: Mutex<()>,
+    /// The shapes that it has defined. Held while a name or a shape is defined, so that each is defined once.
+    pub(super) defining: Mutex<Shapes>,
     /// It has a name in its folder.
     is_on_disk: AtomicBool,
     /// It got that name and nobody has asked since.
@@ -114,7 +115,7 @@ impl LogFile {
             memory: Arc::new(memory),
             defined: [Defined::default(), Defined::default(), Defined::default()],
             places: Places::default(),
-            defining: Mutex::new(()),
+            defining: Mutex::default(),
             is_on_disk: AtomicBool::new(is_mapped),
             has_new_name: AtomicBool::new(false),
             is_whole: AtomicBool::new(false),

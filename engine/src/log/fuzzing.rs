@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::{
-    BLOCK_BYTES, HEADER_BYTES, LogFile, Mode, Passed, TAIL_STRIDE, blocks_start, file_bytes,
-    file_name,
-    frame::{self, FRAME_HEADER, Frame, ManyRef, Next, Read},
+    BLOCK_BYTES, HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, TAIL_STRIDE, blocks_start,
+    file_bytes, file_name,
+    frame::{self, FRAME_HEADER, Frame, ManyRef, Next, Read, RowShape},
     header::{FIXED, Header},
     reader::{LogReader, Tails},
     tail_word, watermark_within,
@@ -55,10 +55,40 @@ fn assert_reads_as_written(read: &Read<'_>) {
             assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
         }
         Read::Row(row) => {
-            let metrics = row.metrics().iter().map(|&id| MetricId(u32::from_le_bytes(id)));
-            let points: Vec<_> = metrics.zip(row.values()).collect();
-            let (run, labels, step, time) = (row.run, row.labels, row.step, row.time);
-            let bytes = again(Frame::Row { run, labels, step, time, points: &points });
+            let mut values = Vec::new();
+            row.values.extend(&mut values);
+            let (step, time) = (row.step, row.time);
+            let write = |run, labels, metrics: &[[u8; 4]], number: Option<u32>| {
+                let metrics = metrics.iter().map(|&id| MetricId(u32::from_le_bytes(id)));
+                let points: Vec<_> =
+                    metrics.chain(std::iter::repeat(MetricId(0))).zip(values.clone()).collect();
+                let row = Frame::Row { run, labels, step, time, points: &points };
+                let Some(like) = number.and_then(|number| row.like(number)) else {
+                    return again(row);
+                };
+                let mut bytes = vec![0; like.bytes()];
+                like.write(SALT, &mut bytes);
+                bytes
+            };
+            // A row that has a number for its shape names no metrics.
+            let bytes = match row.shape {
+                RowShape::Here(here) => write(here.run, here.labels, here.metrics, None),
+                RowShape::Numbered(number) => write(0, NO_LABELS, &[], Some(number)),
+            };
+            let Next::Frame(Read::Row(written), _) = frame::next(SALT, &bytes) else {
+                panic!("a row is no longer a row");
+            };
+            let mut found = Vec::new();
+            written.values.extend(&mut found);
+            let bits = |values: &[f64]| values.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
+            assert_eq!((written.shape, bits(&found)), (row.shape, bits(&values)));
+            assert_eq!((written.step, written.time), (step, time));
+        }
+        Read::Shape { id, shape } => {
+            let metrics = shape.metrics.iter().map(|&metric| MetricId(u32::from_le_bytes(metric)));
+            let points: Vec<_> = metrics.map(|metric| (metric, 0.0)).collect();
+            let (run, labels) = (shape.run, shape.labels);
+            let bytes = again(Frame::Shape { id: *id, run, labels, points: &points });
             assert_eq!(frame::next(SALT, &bytes), Next::Frame(read.clone(), bytes.len()));
         }
         Read::Many(many) => {

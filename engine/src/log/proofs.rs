@@ -26,7 +26,7 @@ use super::{
     HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, TAIL_STRIDE, blocks_start,
     concurrent::FileExt as _,
     file_bytes, file_name, file_number,
-    frame::{self, Frame, Next, Read, Space},
+    frame::{self, Frame, Next, Read, RowShape, Space},
     memory::{Memory, Sealed},
     reader::{LogReader, Tails},
     watermark, watermark_within,
@@ -554,14 +554,22 @@ fn read_stream(folder: &Path, number: u64) -> Vec<i64> {
     let Some(bytes) = disk::read_if_there(&path).unwrap() else { return Vec::new() };
     let salt = open(folder, number).header().salt;
     let (mut rest, mut named, mut steps) = (&bytes[HEADER_BYTES..], BTreeSet::new(), Vec::new());
+    let mut shapes = BTreeMap::new();
     while let Next::Frame(frame, len) = frame::next(salt, rest) {
         match frame {
             Read::Name { space, id, .. } => {
                 assert!(named.insert((space as u8, id)), "a name is written once");
             }
+            Read::Shape { id, shape } => {
+                assert!(shapes.insert(id, shape).is_none(), "a shape is written once");
+            }
             Read::Row(row) => {
-                assert!(named.contains(&(Space::Run as u8, row.run)));
-                let mut metrics = row.metrics().iter().map(|&id| u32::from_le_bytes(id));
+                let shape = match row.shape {
+                    RowShape::Here(shape) => shape,
+                    RowShape::Numbered(number) => shapes[&number],
+                };
+                assert!(named.contains(&(Space::Run as u8, shape.run)));
+                let mut metrics = shape.metrics.iter().map(|&id| u32::from_le_bytes(id));
                 assert!(metrics.all(|metric| named.contains(&(Space::Metric as u8, metric))));
                 steps.push(row.step);
             }

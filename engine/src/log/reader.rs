@@ -14,7 +14,7 @@ use super::{
     BLOCK_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, LogFile, Mode, NO_LABELS, Passed, SEALED,
     TAIL_STRIDE, blocks_start,
     concurrent::{FileExt as _, Ordering, fence},
-    frame::{self, Next, Read, RowRef, Space},
+    frame::{self, Next, Read, RowRef, RowShape, ShapeRef, Space},
     header::{
         self, HEARTBEAT_OFFSET, Header, LastStep, PLACE_BYTES, PLACES_OFFSET, RunPlace, run_key,
     },
@@ -68,6 +68,7 @@ struct Names {
     runs: FxHashMap<u32, [Arc<str>; 3]>,
     metrics: FxHashMap<u32, Arc<str>>,
     labels: FxHashMap<u32, Arc<str>>,
+    shapes: FxHashMap<u32, Shape>,
 }
 
 impl Names {
@@ -93,17 +94,28 @@ pub(crate) struct Found {
     /// What made the keys of the points so far.
     pub(crate) index: SeriesIndex,
     series: FxHashMap<(u32, u32, u32), u32>,
-    /// The last row but for its values: most often the next one is of the same kind.
-    kind: Kind,
+    /// The shape of the last row, and the series of its points: most often the next row has the same.
+    last: (Shape, Vec<u32>),
 }
 
-/// What rows have in common, and the series that they belong to.
+/// What rows have in common.
 #[derive(Debug, Default)]
-struct Kind {
+struct Shape {
     run: u32,
     labels: u32,
     metrics: Vec<[u8; 4]>,
-    series: Vec<u32>,
+}
+
+impl Shape {
+    fn set(&mut self, shape: &ShapeRef<'_>) {
+        (self.run, self.labels) = (shape.run, shape.labels);
+        self.metrics.clear();
+        self.metrics.extend_from_slice(shape.metrics);
+    }
+
+    fn get(&self) -> ShapeRef<'_> {
+        ShapeRef { run: self.run, labels: self.labels, metrics: &self.metrics }
+    }
 }
 
 /// How far the tail words of a file can be believed.
@@ -309,10 +321,10 @@ impl LogReader {
                 let known = found.see(self, row).is_some();
                 if known {
                     let Points { series, steps, times, values, .. } = &mut found.points;
-                    series.extend_from_slice(&found.kind.series);
-                    steps.extend(std::iter::repeat_n(row.step, row.metrics().len()));
-                    times.extend(std::iter::repeat_n(row.time, row.metrics().len()));
-                    values.extend(row.values());
+                    series.extend_from_slice(&found.last.1);
+                    steps.extend(std::iter::repeat_n(row.step, row.values.len()));
+                    times.extend(std::iter::repeat_n(row.time, row.values.len()));
+                    row.values.extend(values);
                 }
                 known
             }
@@ -342,7 +354,7 @@ impl LogReader {
                 });
                 true
             }
-            Read::Name { .. } | Read::Other => true,
+            Read::Name { .. } | Read::Shape { .. } | Read::Other => true,
         }
     }
 
@@ -590,8 +602,10 @@ impl LogReader {
         while let Next::Frame(frame, len) =
             frame::next(self.header.salt, bytes.get(good..).unwrap_or_default())
         {
-            if let Read::Name { space, id, texts } = frame {
-                self.names.learn(space, id, texts);
+            match frame {
+                Read::Name { space, id, texts } => self.names.learn(space, id, texts),
+                Read::Shape { id, shape } => self.names.shapes.entry(id).or_default().set(&shape),
+                Read::Row(_) | Read::Many(_) | Read::Fact { .. } | Read::Other => {}
             }
             good = (good + len).min(bytes.len());
         }
@@ -606,22 +620,26 @@ struct Span {
 }
 
 impl Found {
-    /// Makes `self.kind` that of `row`; `None` where the row uses a name that is not known.
+    /// Makes `self.last` that of `row`; `None` where the row uses a name or a shape that is not known.
     fn see(&mut self, reader: &LogReader, row: &RowRef<'_>) -> Option<()> {
-        let Kind { run, labels, metrics, .. } = &self.kind;
-        if (*run, *labels, metrics.as_slice()) == (row.run, row.labels, row.metrics()) {
+        let shape = match row.shape {
+            RowShape::Here(shape) => shape,
+            RowShape::Numbered(number) => reader.names.shapes.get(&number)?.get(),
+        };
+        if shape.metrics.len() != row.values.len() {
+            return None;
+        }
+        if self.last.0.get() == shape {
             return Some(());
         }
-        let mut kind = std::mem::take(&mut self.kind);
-        kind.series.clear();
-        for &metric in row.metrics() {
+        let (mut last, mut series) = std::mem::take(&mut self.last);
+        series.clear();
+        for &metric in shape.metrics {
             let metric = u32::from_le_bytes(metric);
-            kind.series.push(self.series(reader, row.run, row.labels, metric)?);
+            series.push(self.series(reader, shape.run, shape.labels, metric)?);
         }
-        kind.metrics.clear();
-        kind.metrics.extend_from_slice(row.metrics());
-        (kind.run, kind.labels) = (row.run, row.labels);
-        self.kind = kind;
+        last.set(&shape);
+        self.last = (last, series);
         Some(())
     }
 

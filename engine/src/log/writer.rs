@@ -25,6 +25,7 @@ use super::{
     header::{Header, Mode, run_key},
     memory::{Block, Sealed},
     owner::{self, Home, Owner},
+    shape::{Form, Known},
 };
 use crate::{
     Error, Result, disk,
@@ -140,27 +141,22 @@ struct Cursor {
     /// The run of the last row, and up to which step the header knows that it came. Threads that log to one run do not
     /// all look at its word in the header then: the others follow the one that is ahead.
     reached: (u32, i64),
-    /// The names of the last row, all of which the file has defined: most often the next row has the same.
+    /// Which names the file has defined, as far as rows that came here tell.
     known: Known,
 }
 
-/// Names that a row uses.
-#[derive(Default)]
-struct Known {
-    run: u32,
-    labels: u32,
-    metrics: Vec<u32>,
+/// What has to be defined in the file before a frame can be written.
+enum Undefined {
+    Name(Space, u32),
+    /// The shape of the row.
+    Shape,
 }
 
-impl Known {
-    #[inline]
-    fn covers(&self, run: u32, labels: u32, points: &[(MetricId, f64)]) -> bool {
-        // Without a branch for each metric: rows are short, and most often all of them are known.
-        let differences =
-            self.metrics.iter().zip(points).map(|(known, (metric, _))| known ^ metric.0);
-        (self.run, self.labels, self.metrics.len()) == (run, labels, points.len())
-            && differences.fold(0, |all, one| all | one) == 0
-    }
+/// Why a frame is not published where a thread stands.
+enum NotHere {
+    /// It has so many bytes, for which there is no room.
+    NoRoom(usize),
+    Sealed,
 }
 
 impl Cursor {
@@ -171,34 +167,36 @@ impl Cursor {
             let is_same_file = Arc::ptr_eq(&before.file, &file);
             known = before.known;
             if !is_same_file {
-                // Another file has defined nothing. What holds the names is kept: a row allocates nothing.
-                known.metrics.clear();
+                known.forget();
             }
         }
         Self { file, block, reached: (0, i64::MIN), known }
     }
 
-    /// The first name that the frame uses and the file has not defined.
+    /// The number of the shape of a row, by which it is written here; `None` for what is written in full.
     #[inline]
-    fn first_undefined(&mut self, frame: &Frame<'_>) -> Option<(Space, u32)> {
-        let Frame::Row { run, labels, points, .. } = *frame else {
-            return first_undefined(&self.file, frame);
-        };
-        if self.known.covers(run, labels, points) {
-            return None;
+    fn shape(&mut self, frame: &Frame<'_>) -> Result<Option<u32>, Undefined> {
+        match self.known.form(frame) {
+            Some(Form::Numbered(number)) => return Ok(Some(number)),
+            Some(Form::Repeated) => return Err(Undefined::Shape),
+            Some(Form::Full | Form::Later) => return Ok(None),
+            None => {}
         }
-        let undefined = first_undefined(&self.file, frame);
-        if undefined.is_none() {
-            (self.known.run, self.known.labels) = (run, labels);
-            self.known.metrics.clear();
-            self.known.metrics.extend(points.iter().map(|(metric, _)| metric.0));
+        if let Some((space, id)) = first_undefined(&self.file, frame) {
+            return Err(Undefined::Name(space, id));
         }
-        undefined
+        self.known.keep(frame);
+        Ok(None)
     }
 
-    /// Publishes a frame of `bytes` bytes, for which there is room, and whose names are defined.
+    /// Publishes a frame whose names are defined, a row by the number of its shape where it has one.
     #[inline]
-    fn append(&mut self, frame: &Frame<'_>, bytes: usize) -> Result<Place, Sealed> {
+    fn append(&mut self, frame: &Frame<'_>, shape: Option<u32>) -> Result<Place, NotHere> {
+        let like = shape.and_then(|number| frame.like(number));
+        let bytes = like.map_or_else(|| frame.bytes(), |like| like.bytes());
+        if bytes > self.block.room() {
+            return Err(NotHere::NoRoom(bytes));
+        }
         // Before the row is there: whoever finds a row finds that its run has come as far, and a resume hides none.
         match *frame {
             Frame::Row { run, step, .. } => self.reach(run, step),
@@ -208,10 +206,14 @@ impl Cursor {
             Frame::Many { run, steps: Some(steps), .. } => {
                 self.reach(run, steps.iter().copied().max().unwrap_or(i64::MIN));
             }
-            Frame::Name { .. } | Frame::Fact { .. } => {}
+            Frame::Name { .. } | Frame::Shape { .. } | Frame::Fact { .. } => {}
         }
         let salt = self.file.header.salt;
-        let offset = self.block.append(bytes, |out| frame.write(salt, out))?;
+        let appended = self.block.append(bytes, |out| match &like {
+            Some(like) => like.write(salt, out),
+            None => frame.write(salt, out),
+        });
+        let offset = appended.map_err(|Sealed| NotHere::Sealed)?;
         Ok(Place { number: self.file.header.number, offset: offset as u64 })
     }
 
@@ -289,12 +291,9 @@ pub(crate) fn append_here(lake: u64, frame: &Frame<'_>) -> bool {
             .filter(mine)
             .find_map(|slot| Some(&mut slot.cursor).filter(|cursor| cursor.is_some()))?;
         let cursor = place.as_mut()?;
-        let bytes = frame.bytes();
-        if bytes > cursor.block.room() || cursor.first_undefined(frame).is_some() {
-            return None;
-        }
-        let appended = cursor.append(frame, bytes);
-        if appended.is_err() {
+        let shape = cursor.shape(frame).ok()?;
+        let appended = cursor.append(frame, shape);
+        if matches!(appended, Err(NotHere::Sealed)) {
             *place = None;
         }
         appended.ok()
@@ -414,10 +413,10 @@ impl Writer {
         }
         let cached = CURSORS.try_with(|cursors| {
             let mut cursors = cursors.try_borrow_mut().ok()?;
-            Some(self.append_at(&mut cursors.slot(self).cursor, names, frame, bytes))
+            Some(self.append_at(&mut cursors.slot(self).cursor, names, frame))
         });
         // A thread that logs from a destructor of its own has no place to keep a block any more.
-        cached.ok().flatten().unwrap_or_else(|| self.append_at(&mut None, names, frame, bytes))
+        cached.ok().flatten().unwrap_or_else(|| self.append_at(&mut None, names, frame))
     }
 
     fn append_at(
@@ -425,37 +424,38 @@ impl Writer {
         cursor: &mut Option<Cursor>,
         names: &Names,
         frame: &Frame<'_>,
-        bytes: usize,
     ) -> Result<Place, NotKept> {
         loop {
             let Some(here) = cursor else {
                 self.claim(cursor)?;
                 continue;
             };
-            if let Some((space, id)) = here.first_undefined(frame) {
-                self.define(cursor, names, space, id)?;
-                continue;
-            }
-            let Cursor { file, block, .. } = here;
-            if bytes > block.room() {
-                if bytes <= BLOCK_BYTES {
-                    self.claim(cursor)?;
+            let shape = match here.shape(frame) {
+                Ok(shape) => shape,
+                Err(Undefined::Name(space, id)) => {
+                    self.define(cursor, names, space, id)?;
                     continue;
                 }
-                // In the file that has just defined the frame's names. The thread then goes on in what the frame
-                // leaves of these blocks: its earlier block stands before them, and later rows must not.
-                let (file, blocks) = (Arc::clone(file), bytes.div_ceil(BLOCK_BYTES));
-                if let Some(block) = file.claim(blocks) {
-                    *cursor = Some(Cursor::new(file, block, cursor.take()));
-                } else {
-                    *cursor = None;
-                    self.roll_over(&file, blocks)?;
+                Err(Undefined::Shape) => {
+                    self.define_shape(cursor, frame)?;
+                    continue;
                 }
-                continue;
-            }
-            match here.append(frame, bytes) {
+            };
+            match here.append(frame, shape) {
                 Ok(place) => return Ok(place),
-                Err(Sealed) => *cursor = None,
+                Err(NotHere::Sealed) => *cursor = None,
+                Err(NotHere::NoRoom(bytes)) if bytes <= BLOCK_BYTES => self.claim(cursor)?,
+                Err(NotHere::NoRoom(bytes)) => {
+                    // In the file that has just defined the frame's names. The thread then goes on in what the frame
+                    // leaves of these blocks: its earlier block stands before them, and later rows must not.
+                    let (file, blocks) = (Arc::clone(&here.file), bytes.div_ceil(BLOCK_BYTES));
+                    if let Some(block) = file.claim(blocks) {
+                        *cursor = Some(Cursor::new(file, block, cursor.take()));
+                    } else {
+                        *cursor = None;
+                        self.roll_over(&file, blocks)?;
+                    }
+                }
             }
         }
     }
@@ -517,6 +517,40 @@ impl Writer {
             drop(once);
             *cursor = None;
         }
+        Ok(())
+    }
+
+    /// Gives the shape of the last row, which came before, its number in the cursor's file, or moves the cursor as `define`
+    /// does. A row can do without it, so nobody waits here for who defines something.
+    fn define_shape(
+        self: &Arc<Self>,
+        cursor: &mut Option<Cursor>,
+        row: &Frame<'_>,
+    ) -> Result<(), NotKept> {
+        let Some(Cursor { file, block, known, .. }) = cursor else { return Ok(()) };
+        if row.shape(0).bytes() > block.room() {
+            return self.claim(cursor);
+        }
+        let Ok(mut shapes) = file.defining.try_lock() else {
+            known.settle(Form::Later);
+            return Ok(());
+        };
+        let form = if let Some(number) = shapes.number(known.names()) {
+            Form::Numbered(number)
+        } else if let Some(next) = shapes.next(known.names()) {
+            let (frame, salt) = (row.shape(next), file.header.salt);
+            if block.append(frame.bytes(), |out| frame.write(salt, out)).is_err() {
+                drop(shapes);
+                *cursor = None;
+                return Ok(());
+            }
+            shapes.add(known.names());
+            Form::Numbered(next)
+        } else {
+            Form::Full
+        };
+        drop(shapes);
+        known.settle(form);
         Ok(())
     }
 
@@ -1059,7 +1093,7 @@ fn first_undefined(file: &LogFile, frame: &Frame<'_>) -> Option<(Space, u32)> {
             (run, labels)
         }
         Frame::Fact { run, .. } => (run, NO_LABELS),
-        Frame::Name { .. } => return None,
+        Frame::Name { .. } | Frame::Shape { .. } => return None,
     };
     missing(Space::Run, run)
         .or_else(|| (labels != NO_LABELS).then(|| missing(Space::Labels, labels)).flatten())
@@ -1089,6 +1123,8 @@ mod tests {
         let run = names.runs.id(&run).unwrap();
         let points = [(MetricId(names.metrics.id("loss").unwrap()), 0.5)];
         let row = Frame::Row { run, labels: NO_LABELS, step: 0, time: 0, points: &points };
+        // The second one has the shape of the first, which gets a number.
+        writer.append(&names, &row).unwrap();
         writer.append(&names, &row).unwrap();
 
         let file = writer.current.load_full();

@@ -350,7 +350,7 @@ fn a_damaged_log_on_another_filesystem_is_put_aside_in_the_lake() {
     drop((run, lake));
     let logs = memory.path().join(writers(&path).remove(0).file_name().unwrap());
     let log = File::options().write(true).open(logs.join("000001.log")).unwrap();
-    // In the last of the rows of 56 bytes.
+    // In the value of the last row.
     let bytes = fs::read(logs.join("000001.log")).unwrap();
     let published = u32::from_le_bytes(bytes[4096..4100].try_into().unwrap());
     log.write_all_at(&[0xFF], 8192 + u64::from(published) - 3).unwrap();

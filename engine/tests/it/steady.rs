@@ -14,19 +14,20 @@ const ROLE: &str = "RUNLAKE_TEST_STEADY";
 const BEGIN: &str = "/rows of the steady state begin";
 const END: &str = "/rows of the steady state end";
 /// So many fill most of the first file, so that blocks are changed, and not the file.
-const ROWS: i64 = 1000;
+const ROWS: i64 = 1500;
 
-/// A run whose names the log knows and whose thread has a block: the steady state.
+/// A run whose names the log knows and whose thread has a block and rows of one shape: the steady state.
 fn settled(lake: &Path) -> (Run, Vec<(MetricId, f64)>) {
     let run = Lake::open_or_create(lake).unwrap().run("p").start().unwrap();
     let row: Vec<_> =
         (0..10).map(|at| (run.metric(&format!("metric {at}")).unwrap(), 0.5)).collect();
     run.log(None, &row).unwrap();
+    run.log(None, &row).unwrap();
     (run, row)
 }
 
 fn log_rows(run: &Run, row: &[(MetricId, f64)]) {
-    for step in 1..=ROWS {
+    for step in 2..2 + ROWS {
         run.log(step, row).unwrap();
     }
 }
