@@ -4,6 +4,10 @@
 //! cargo bench -p runlake-benches --bench log [rows_of_ten | rows_of_one | paced]
 //! ```
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "values are small whole numbers, exact in single precision"
+)]
 
 use std::{
     fs::File,
@@ -113,7 +117,7 @@ fn bare(threads: usize, points: usize, rows: i64) -> Duration {
 /// How long the kernel works for the pages of a log of so many rows, the way the lake asks for them, while as many threads
 /// store rows.
 fn pages(threads: usize, points: usize, rows: i64) -> Duration {
-    let bytes = threads * rows.unsigned_abs() as usize * row_bytes(points);
+    let bytes = threads * usize::try_from(rows).expect("a few rows") * row_bytes(points);
     let folder = tempfile::tempdir().expect("a folder");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
