@@ -68,7 +68,9 @@ def values(lake: runlake.Lake, metric: str) -> list[float]:
 def test_the_trainer_of_transformers(train: Train) -> None:
     lake = train(
         """
-import torch, transformers
+import os
+os.environ.update(WANDB_LOG_MODEL="checkpoint", WANDB_WATCH="all")
+import torch
 from transformers import Trainer, TrainingArguments
 
 class Data(torch.utils.data.Dataset):
@@ -85,15 +87,15 @@ class Model(torch.nn.Module):
         return {"loss": torch.nn.functional.mse_loss(out, labels), "logits": out}
 
 arguments = TrainingArguments(
-    output_dir="out", report_to="wandb", run_name="from transformers", num_train_epochs=2, logging_steps=2,
-    per_device_train_batch_size=8, eval_strategy="epoch", save_strategy="no", use_cpu=True,
+    output_dir="out", report_to="wandb", run_name="from-transformers", num_train_epochs=2, logging_steps=2,
+    per_device_train_batch_size=8, eval_strategy="epoch", save_strategy="epoch", use_cpu=True,
 )
 Trainer(model=Model(), args=arguments, train_dataset=Data(), eval_dataset=Data()).train()
 """
     )
     run = lake.run()
     # The project is what the callback takes where $WANDB_PROJECT is not set.
-    assert (run.state, run.project, run.name) == ("finished", "huggingface", "from transformers")
+    assert (run.state, run.project, run.name) == ("finished", "huggingface", "from-transformers")
     assert values(lake, "train/global_step")[-1] == 16
     assert len(values(lake, "train/loss")) == 8
     assert len(values(lake, "eval/loss")) == 2

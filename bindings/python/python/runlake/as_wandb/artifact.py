@@ -65,8 +65,8 @@ class Artifact:
         storage_region: str | None = None,
         digest_algorithm: str = "MD5",
     ) -> None:
-        if not re.fullmatch(r"[\w.\-]+", name):
-            raise ValueError(f"Artifact: a name has letters, digits, - _ and . only, which {name!r} has not")
+        if not re.fullmatch(r"[\w.\-]{1,128}", name, re.ASCII):
+            raise ValueError(f"Artifact: a name is 1 to 128 letters, digits, - _ and . only, which {name!r} is not")
         if type == "job" or type.startswith("wandb-"):
             raise ValueError(f"Artifact: type {type!r} is one of wandb's own")
         self._name = name
