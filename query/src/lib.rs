@@ -30,6 +30,7 @@ mod functions;
 mod headings;
 mod memory;
 mod names;
+mod parameter;
 mod plain;
 mod process;
 mod pushdown;
@@ -40,5 +41,6 @@ mod stop;
 mod tables;
 
 pub use error::{QueryError, Result};
+pub use parameter::Parameter;
 pub use relation::{Batches, Reader, Relation};
 pub use session::Session;

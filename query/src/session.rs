@@ -1,6 +1,6 @@
 //! A session: SQL about one lake.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use datafusion::{
     execution::session_state::SessionState, logical_expr::LogicalPlan, prelude::SQLOptions,
@@ -10,9 +10,9 @@ use futures::FutureExt as _;
 use runlake_engine::{Lake, Snapshot};
 
 use crate::{
-    QueryError, Relation, Result,
+    Parameter, QueryError, Relation, Result,
     headings::Headings,
-    plain,
+    parameter, plain,
     process::{self, Process},
     statement, tables,
 };
@@ -23,17 +23,44 @@ pub struct Session {
     lake: Lake,
     /// What all queries see, where it is not the lake as it is.
     pinned: Option<Snapshot>,
+    /// What `$name` stands for in its queries.
+    parameters: Arc<[(String, Parameter)]>,
 }
 
 impl Session {
     /// A session about `lake`.
     pub fn new(lake: Lake) -> Self {
-        Self { lake, pinned: None }
+        Self { lake, pinned: None, parameters: Arc::default() }
     }
 
     /// A session about `lake` as `snapshot` sees it, however the lake goes on.
     pub fn at(lake: Lake, snapshot: Snapshot) -> Self {
-        Self { lake, pinned: Some(snapshot) }
+        Self { lake, pinned: Some(snapshot), parameters: Arc::default() }
+    }
+
+    /// A session like this one, whose queries are given values beside their text: the first of each pair is the name, so
+    /// that `("1", ..)` stands at `$1` and `("run", ..)` at `$run`. Each must have a place in every query.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use runlake_engine::Lake;
+    /// use runlake_query::{Parameter, Session};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let lake = Lake::open_or_create(folder.path().join("runs.lake"))?;
+    /// let name = Parameter::Text("it's".to_owned());
+    /// let session = Session::new(lake).with_parameters([("run".to_owned(), name)]);
+    /// let (_, batches) = session.sql("select count(*) from runs where name = $run")?.collect()?;
+    /// # assert_eq!(batches[0].num_rows(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_parameters(
+        mut self,
+        parameters: impl IntoIterator<Item = (String, Parameter)>,
+    ) -> Self {
+        self.parameters = parameters.into_iter().collect();
+        self
     }
 
     /// What a query sees that is asked now.
@@ -50,7 +77,7 @@ impl Session {
     /// its readers, share the one snapshot that is taken here.
     pub fn sql(&self, text: &str) -> Result<Relation> {
         let process = Process::current()?;
-        let statement = statement::parse(text, process.state())?;
+        let statement = self.parse(text, process)?;
         let snapshot = self.snapshot()?;
         process.wait(plan(process, statement, snapshot)).map_err(|error| error.with_quotes_of(text))
     }
@@ -69,7 +96,7 @@ impl Session {
     /// As [`Session::sql`], for callers that must not wait.
     pub async fn sql_async(&self, text: &str) -> Result<Relation> {
         let process = Process::current()?;
-        let statement = statement::parse(text, process.state())?;
+        let statement = self.parse(text, process)?;
         let session = self.clone();
         // Taking a snapshot reads files; planning may read runs and series.
         let task = process.runtime().spawn(async move {
@@ -81,6 +108,12 @@ impl Session {
         task.await
             .map_err(|error| QueryError::Internal { detail: error.to_string() })?
             .map_err(|error| error.with_quotes_of(text))
+    }
+
+    fn parse(&self, text: &str, process: &Process) -> Result<(Statement, Headings)> {
+        let (mut statement, headings) = statement::parse(text, process.state())?;
+        parameter::bind(&mut statement, &self.parameters)?;
+        Ok((statement, headings))
     }
 }
 

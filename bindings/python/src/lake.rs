@@ -8,10 +8,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyFloat, PyMapping, PyString},
+};
 use runlake_cli::{Exported, Exporting, Failure, Format};
 use runlake_engine::{Lake, LakeOptions, Snapshot, store};
-use runlake_query::{QueryError, Session};
+use runlake_query::{Parameter, QueryError, Session};
+use serde_json::Value;
 
 use crate::{
     convert,
@@ -37,6 +41,45 @@ fn resolution(given: Option<&Path>) -> store::Resolution {
     let path = |name: &str| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let (environment, home) = (path("RUNLAKE_STORE"), path("HOME"));
     store::resolve(given, environment.as_deref(), home.as_deref(), directory)
+}
+
+/// What a query is given beside its text: values by place, or by name.
+fn parameters(params: &Bound<'_, PyAny>) -> PyResult<Vec<(String, Parameter)>> {
+    if let Ok(named) = params.cast::<PyMapping>() {
+        let named = convert::dict_of(named)?;
+        return named
+            .iter()
+            .map(|(name, value)| Ok((name.extract()?, parameter(&value)?)))
+            .collect();
+    }
+    if params.is_instance_of::<PyString>() {
+        return Err(convert::wrong_type(
+            "params is a list of values, or a dict of them".to_owned(),
+        ));
+    }
+    let values = params.try_iter()?.enumerate();
+    values.map(|(at, value)| Ok(((at + 1).to_string(), parameter(&value?)?))).collect()
+}
+
+fn parameter(value: &Bound<'_, PyAny>) -> PyResult<Parameter> {
+    // JSON has no NaN.
+    if value.is_instance_of::<PyFloat>() {
+        return Ok(Parameter::Double(value.extract()?));
+    }
+    fn of(value: Value) -> Parameter {
+        match value {
+            Value::Null => Parameter::Null,
+            Value::Bool(value) => Parameter::Boolean(value),
+            Value::Number(number) => number.as_i64().map_or_else(
+                || Parameter::Double(number.as_f64().unwrap_or(f64::NAN)),
+                Parameter::Integer,
+            ),
+            Value::String(text) => Parameter::Text(text),
+            Value::Array(values) => Parameter::List(values.into_iter().map(of).collect()),
+            Value::Object(_) => Parameter::Text(value.to_string()),
+        }
+    }
+    Ok(of(convert::json(value)?))
 }
 
 /// What a command of the command line says, as the exception that fits.
@@ -158,8 +201,19 @@ impl PyLake {
         Ok(Self { session: Session::new(lake) })
     }
 
-    /// Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it.
-    fn sql(&self, py: Python<'_>, query: &str) -> PyResult<PyRelation> {
+    /// Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it. `params` are values for `$1`,
+    /// `$2` and so on, or by name for `$name`: a list of them stands in `in ($ids)`.
+    #[pyo3(signature = (query, params=None))]
+    fn sql(
+        &self,
+        py: Python<'_>,
+        query: &str,
+        params: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyRelation> {
+        let session = match params {
+            Some(params) => self.session.clone().with_parameters(parameters(params)?),
+            None => self.session.clone(),
+        };
         let mut interrupt = None;
         let mut go_on = || {
             #[expect(
@@ -171,7 +225,7 @@ impl PyLake {
             interrupt.is_none()
         };
         let run = || {
-            let relation = self.session.sql_while(query, LOOK_EVERY, &mut go_on)?;
+            let relation = session.sql_while(query, LOOK_EVERY, &mut go_on)?;
             let (schema, batches) = relation.collect_while(LOOK_EVERY, &mut go_on)?;
             Ok((PyRelation::new(schema, batches), relation.problems().to_vec()))
         };

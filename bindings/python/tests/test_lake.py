@@ -327,6 +327,25 @@ def test_a_watched_chart_gives_the_buckets_that_changed(store: Path) -> None:
             next(lake.watch("select 1 from pints"))
 
 
+def test_a_query_is_given_values_beside_its_text(digits: runlake.Lake) -> None:
+    def one(value: object) -> object:
+        (row,) = digits.sql("select $1", [value]).fetchall()
+        return row[0]
+
+    for value in ("it's", "", "学習", 5, -(2**63), 0.1, math.inf, None, True):
+        assert one(value) == value
+    assert math.isnan(one(math.nan))  # type: ignore[arg-type]
+    rows = digits.sql("select run_id from runs where run_id in ($ids) and name <> $no", {"ids": ["one", "x"], "no": ""})
+    assert rows.fetchall() == [("one",)]
+    since = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    assert digits.sql("select count(*) from points where time > $1", [since])[0] == (62,)
+    assert len(digits.sql("select * from chart($1, runs => $2)", ["train/loss", ["one"]])) == 30
+    with pytest.raises(runlake.InvalidQuery, match=r"parameter \$2 has no value|no parameter"):
+        digits.sql("select $1, $2", [1])
+    with pytest.raises(TypeError, match="a list of values"):
+        digits.sql("select $1", "one")
+
+
 def test_a_history_has_the_metrics_that_were_asked_for(digits: runlake.Lake) -> None:
     columns = digits.history("one", metrics="train/*").columns
     assert [column for column in columns if "/" in column] == ["train/accuracy", "train/loss"]

@@ -8,6 +8,7 @@ mod errors;
 mod functions;
 mod history;
 mod live;
+mod parameters;
 mod points;
 mod pruning;
 mod runs;

@@ -102,8 +102,11 @@ class Snapshot:
 @disjoint_base
 class Lake:
     def __new__(cls, store: _Path | None = None, *, pinned: Snapshot | None = None) -> Self: ...
-    def sql(self, query: str) -> Relation:
-        """Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it."""
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Relation:
+        """Runs a query over the lake as it is now and waits for its result; Ctrl-C stops it.
+
+        `params` are values for `$1`, `$2` and so on, or by name for `$name`; a list of them stands in `in ($ids)`.
+        """
 
     def find_run(self, run: str) -> tuple[str, str]: ...
     def _delete(self, runs: list[str], for_good: bool) -> int:
