@@ -29,7 +29,7 @@ Examples:
   runlake sql \"select count(*) from points_all\" --version 12
   echo \"show tables\" | runlake sql -
 
-Tables: runs, config, points, points_all, series, segments; functions: runs_wide('project'), history('run').
+Tables: runs, config, metrics, points, points_all, series, segments; functions: runs_wide('project'), history('run').
 \"select * from points\" has the points that count; points_all has every point ever logged.
 
 Numbers in CSV and JSON read back bit for bit. JSON has no NaN and no infinities: they are written as the strings \

@@ -84,6 +84,8 @@ pub enum FactKind {
     /// A launch that wrote to the run; the key is the launch. Of these the *oldest* counts: launches rank by when they
     /// were first seen.
     Launch,
+    /// What was defined of a metric, or of all that a pattern matches; the key is the metric. See [`crate::Definition`].
+    Metric,
     /// Rows that a writer could not keep; the key is the writer, the value a count.
     Dropped,
     /// A kind that a later version wrote; kept as it is.
@@ -100,6 +102,7 @@ impl FactKind {
             Self::Summary => "summary",
             Self::Tag => "tag",
             Self::Launch => "launch",
+            Self::Metric => "metric",
             Self::Dropped => "dropped",
             Self::Other(text) => text,
         }
@@ -115,6 +118,7 @@ impl From<&str> for FactKind {
             "summary" => Self::Summary,
             "tag" => Self::Tag,
             "launch" => Self::Launch,
+            "metric" => Self::Metric,
             "dropped" => Self::Dropped,
             other => Self::Other(other.into()),
         }

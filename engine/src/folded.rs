@@ -19,6 +19,7 @@ use crate::{
     log::owner::Liveness,
     runs,
     segment::{self, Column, NewSegment, RowsWriter},
+    summary::summary,
 };
 
 /// The tables in the order in which they are committed: whoever finds a run finds its configuration and its series.
@@ -370,9 +371,6 @@ fn write_series(file: &mut RowsWriter, series: &[SeriesInfo]) -> Result<()> {
     )
 }
 
-/// A series in the summary of its run.
-type LastValue = (Arc<str>, Option<Arc<str>>, f64);
-
 /// Rows of `runs`, which are made while the series of the runs come by in the same order.
 struct RunRows<'a> {
     file: Option<&'a mut RowsWriter>,
@@ -380,7 +378,7 @@ struct RunRows<'a> {
     runs: &'a [Arc<RunInfo>],
     /// What was seen of the next one.
     last_step: Option<i64>,
-    last_values: Vec<LastValue>,
+    series: Vec<SeriesInfo>,
     rows: Vec<RunRow<'a>>,
     /// The bytes of JSON in `rows`.
     bytes: usize,
@@ -396,8 +394,7 @@ struct RunRow<'a> {
 
 impl<'a> RunRows<'a> {
     fn new(file: Option<&'a mut RowsWriter>, runs: &'a [Arc<RunInfo>]) -> Self {
-        let (last_values, rows) = (Vec::new(), Vec::new());
-        Self { file, runs, last_step: None, last_values, rows, bytes: 0 }
+        Self { file, runs, last_step: None, series: Vec::new(), rows: Vec::new(), bytes: 0 }
     }
 
     /// Takes the next series in sort order.
@@ -411,9 +408,8 @@ impl<'a> RunRows<'a> {
         // Of a run that nobody has said anything of there is no row.
         if self.runs.first().is_some_and(|run| run.run_id == series.run_id) {
             self.last_step = self.last_step.max(Some(series.last_step));
-            if self.last_values.len() <= MOST_IN_SUMMARY {
-                let (metric, labels) = (Arc::clone(&series.metric), series.labels.clone());
-                self.last_values.push((metric, labels, series.last_value));
+            if self.series.len() <= MOST_IN_SUMMARY {
+                self.series.push(series.clone());
             }
         }
         Ok(())
@@ -423,12 +419,10 @@ impl<'a> RunRows<'a> {
     fn end_run(&mut self) -> Result<()> {
         let Some((run, later)) = self.runs.split_first() else { return Ok(()) };
         self.runs = later;
-        let all =
-            if self.last_values.len() > MOST_IN_SUMMARY { &[][..] } else { &self.last_values };
-        let all = all.iter().map(|(metric, labels, value)| (&**metric, labels.as_deref(), *value));
-        let summary = text(&json::summary(all, &run.summary));
+        let all = if self.series.len() > MOST_IN_SUMMARY { &[][..] } else { &self.series };
+        let summary = text(&summary(all.iter(), run));
         let (config, last_step) = (text(&run.config), self.last_step.take());
-        self.last_values.clear();
+        self.series.clear();
         self.bytes += config.len() + summary.len();
         self.rows.push(RunRow { run, last_step, config, summary });
         if self.rows.len() >= GROUP_ROWS || self.bytes >= GROUP_BYTES {

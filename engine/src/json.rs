@@ -35,6 +35,59 @@ pub fn column_names<'a>(
         .collect()
 }
 
+/// Reads JSON with each number as near as a double can be, which the parser of the `serde_json` that we share with others does
+/// not do.
+pub(crate) fn parse(text: &str) -> Option<Value> {
+    let mut value = serde_json::from_str(text).ok()?;
+    let doubles = doubles(text);
+    let mut next = doubles.iter();
+    refine(&mut value, &mut next);
+    // A key that is there twice leaves some over, and then nobody knows which.
+    if next.next().is_none() { Some(value) } else { serde_json::from_str(text).ok() }
+}
+
+/// The numbers of a JSON text that are doubles, in their order.
+fn doubles(text: &str) -> Vec<f64> {
+    let (mut found, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.find(|letter: char| matches!(letter, '"' | '-' | '0'..='9')) {
+        rest = &rest[at..];
+        let len = if rest.starts_with('"') {
+            let mut escaped = false;
+            let end = rest[1..].find(|letter| {
+                let ends = letter == '"' && !escaped;
+                escaped = letter == '\\' && !escaped;
+                ends
+            });
+            end.map_or(rest.len(), |end| end + 2)
+        } else {
+            let number = |letter: char| matches!(letter, '-' | '+' | '.' | 'e' | 'E' | '0'..='9');
+            let len = rest.find(|letter| !number(letter)).unwrap_or(rest.len());
+            let word = &rest[..len];
+            if word.parse::<i64>().is_err() && word.parse::<u64>().is_err() {
+                found.extend(word.parse::<f64>());
+            }
+            len
+        };
+        rest = &rest[len..];
+    }
+    found
+}
+
+fn refine(value: &mut Value, doubles: &mut std::slice::Iter<'_, f64>) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(exact) =
+                doubles.next().and_then(|&exact| serde_json::Number::from_f64(exact))
+            {
+                *number = exact;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| refine(item, doubles)),
+        Value::Object(map) => map.values_mut().for_each(|inner| refine(inner, doubles)),
+        _ => {}
+    }
+}
+
 /// A JSON value as SQL shows it: text without quotes, anything else as JSON.
 pub fn text(value: &Value) -> String {
     match value {
@@ -59,7 +112,7 @@ pub fn number(value: &Value) -> Option<f64> {
 }
 
 /// A number as JSON; see [`number`].
-fn json_number(value: f64) -> Value {
+pub(crate) fn json_number(value: f64) -> Value {
     match serde_json::Number::from_f64(value) {
         Some(number) => Value::Number(number),
         None if value.is_nan() => "NaN".into(),
@@ -70,20 +123,6 @@ fn json_number(value: f64) -> Value {
 
 /// Metrics of the machine, not of the training, begin with this: they are no part of a summary.
 pub const SYSTEM: &str = "system/";
-
-/// The summary of a run: the last value of each of its series (metric, labels, last value) by its name, and what the user
-/// `said` in their place.
-pub fn summary<'a>(
-    series: impl Iterator<Item = (&'a str, Option<&'a str>, f64)> + Clone,
-    said: &Map<String, Value>,
-) -> Map<String, Value> {
-    let series = series.filter(|(metric, ..)| !metric.starts_with(SYSTEM));
-    let names = column_names(series.clone().map(|(metric, labels, _)| (metric, labels)), &[]);
-    let last_values = series.map(|(.., last_value)| json_number(last_value));
-    let mut summary: Map<_, _> = names.into_iter().zip(last_values).collect();
-    summary.extend(said.iter().map(|(key, value)| (key.clone(), value.clone())));
-    summary
-}
 
 /// The values of a nested map, each under the keys that lead to it, joined with dots. Lists and empty maps are values.
 pub fn flatten(map: &Map<String, Value>) -> Vec<(String, &Value)> {
@@ -122,6 +161,30 @@ mod tests {
         ];
         let names = column_names(series.into_iter(), &["step", "time"]);
         assert_eq!(names, [r#"loss{"rank":0}"#, r#"loss{"rank":"0"}"#, "loss", "step{}"]);
+    }
+
+    #[test]
+    fn doubles_are_read_as_they_were_written() {
+        for value in [0.100_073_875_586_858_01, 1.494_625_155_911_739_3e38, -5e-324, 1e300, -0.0] {
+            assert_eq!(parse(&json_number(value).to_string()).unwrap().as_f64(), Some(value));
+        }
+        let text = r#"{"a\"1.5":[1,-2.5e-3,"0.1"],"b":{"c":18446744073709551616,"d":0.10007387558685801}}"#;
+        let value = parse(text).unwrap();
+        assert_eq!(value["b"]["d"].to_string(), "0.10007387558685801");
+        assert_eq!(value[r#"a"1.5"#][1].as_f64(), Some(-2.5e-3));
+        assert_eq!(parse(r#"{"a":1.5,"a":2.5}"#).unwrap()["a"].as_f64(), Some(2.5));
+        assert_eq!(parse("{"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_doubles_survive_a_text(values: Vec<f64>, key: String) {
+            let values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+            let text = serde_json::json!({ "x": values, key: values }).to_string();
+            let read = parse(&text).unwrap();
+            let read = read["x"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap().to_bits());
+            proptest::prop_assert!(read.eq(values.iter().map(|value| value.to_bits())));
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod chart;
 #[cfg(not(proof))]
 mod compaction;
 #[cfg(not(proof))]
+mod definition;
+#[cfg(not(proof))]
 mod deletion;
 mod disk;
 #[cfg(not(proof))]
@@ -58,12 +60,16 @@ mod snapshot;
 #[cfg(not(proof))]
 pub mod store;
 #[cfg(not(proof))]
+mod summary;
+#[cfg(not(proof))]
 mod tail;
 
 #[cfg(not(proof))]
 pub use chart::{Axis, Bucket, ChartRequest, ChartSeries, X};
 #[cfg(not(proof))]
 pub use compaction::{Compacted, Expired};
+#[cfg(not(proof))]
+pub use definition::{Aggregate, Definition, Goal};
 #[cfg(not(proof))]
 pub use edit::RunEdit;
 #[cfg(not(proof))]
@@ -91,3 +97,5 @@ pub use segment::{MetricSize, SegmentIndex, SegmentMeta, SeriesRows};
 pub use series::SeriesInfo;
 #[cfg(not(proof))]
 pub use snapshot::Snapshot;
+#[cfg(not(proof))]
+pub use summary::summary;

@@ -13,7 +13,7 @@ use crossbeam::utils::CachePadded;
 use serde_json::{Map, Value};
 
 use crate::{
-    Error, FactKind, Lake, Result, State,
+    Definition, Error, FactKind, Lake, Result, State,
     fact::Clock,
     log::{NO_LABELS, frame::Frame, run_key, writer::NotKept},
     names::{LabelsId, MetricId, RunName},
@@ -484,6 +484,16 @@ impl Run {
     /// Sets an attribute: `name`, `notes`, `group_name`, `job_type`, ...; `None` removes it.
     pub fn attribute(&self, key: &str, value: Option<Value>) -> Result<()> {
         self.fact(&FactKind::Run, key, value)
+    }
+
+    /// Says what a metric is, or all metrics that a pattern such as `train/*` matches: what the summary holds of it, its x
+    /// axis, its goal. Takes the place of what was defined under the same name before.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that is empty or longer than 512 bytes.
+    pub fn define_metric(&self, definition: &Definition) -> Result<()> {
+        check_name("metric", &definition.metric)?;
+        self.fact(&FactKind::Metric, &definition.metric, Some(definition.to_json()))
     }
 
     /// Waits until everything that this process logged so far would survive a power cut.

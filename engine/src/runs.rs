@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use crate::{Error, Fact, FactKind, Result, deletion, log::owner::Liveness};
+use crate::{Definition, Error, Fact, FactKind, Result, deletion, json, log::owner::Liveness};
 
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +111,8 @@ pub struct RunInfo {
     pub config: Map<String, Value>,
     /// The summary as far as the user set it; last values come from the series.
     pub summary: Map<String, Value>,
+    /// What was defined of its metrics, sorted by name.
+    pub metrics: Vec<Definition>,
     /// When it was deleted, where it is: readers see it in [`crate::Snapshot::deleted_runs`] only.
     pub deleted_at: Option<i64>,
     /// Whether it was deleted for good: the next compaction leaves it out.
@@ -187,7 +189,7 @@ impl<'a> Folding<'a> {
         heartbeat: &impl Fn(&str) -> Option<i64>,
     ) -> RunInfo {
         let value = |kind: &FactKind, key: &str| -> Option<Value> {
-            serde_json::from_str(self.newest.get(&(kind, key))?.value.as_deref()?).ok()
+            json::parse(self.newest.get(&(kind, key))?.value.as_deref()?)
         };
         let text = |key: &str| match value(&FactKind::Run, key)? {
             Value::String(text) => Some(text),
@@ -197,20 +199,19 @@ impl<'a> Folding<'a> {
         let mut launches: Vec<&Fact> = self.launches.values().copied().collect();
         launches.sort_by(|a, b| a.cmp_age(b));
         let (mut config, mut summary) = (Map::new(), Map::new());
-        let (mut tags, mut dropped_rows) = (Vec::new(), 0);
+        let (mut tags, mut metrics, mut dropped_rows) = (Vec::new(), Vec::new(), 0);
         let mut states = Vec::new();
         let mut sorted: Vec<&Fact> = self.newest.values().copied().collect();
         // Keys in the order in which they were said, as the user wrote them.
         sorted.sort_by(|a, b| a.cmp_age(b));
         for fact in sorted {
-            let Some(value) =
-                fact.value.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok())
-            else {
+            let Some(value) = fact.value.as_deref().and_then(json::parse) else {
                 continue;
             };
             match fact.kind {
                 FactKind::Config => drop(config.insert(fact.key.to_string(), value)),
                 FactKind::Summary => drop(summary.insert(fact.key.to_string(), value)),
+                FactKind::Metric => metrics.push(Definition::from_json(&fact.key, &value)),
                 FactKind::Tag => tags.push(fact.key.to_string()),
                 FactKind::Dropped => dropped_rows += count(fact),
                 FactKind::State => states.push((fact, value)),
@@ -218,6 +219,7 @@ impl<'a> Folding<'a> {
             }
         }
         tags.sort_unstable();
+        metrics.sort_unstable_by(|a, b| a.metric.cmp(&b.metric));
         let (state, finished_at) = state(&states, liveness);
         let heartbeat_at = states.iter().filter_map(|(fact, _)| heartbeat(&fact.key)).max();
         let last_word = self.newest.values().map(|fact| fact.hlc).max();
@@ -249,6 +251,7 @@ impl<'a> Folding<'a> {
             dropped_rows,
             config,
             summary,
+            metrics,
             deleted_at,
             is_doomed: text(Fact::DELETED).as_deref() == Some(deletion::FOR_GOOD),
             clock: last_word.unwrap_or(0),

@@ -8,6 +8,7 @@ mod config;
 mod function;
 mod history;
 mod late;
+mod metrics;
 mod points;
 mod rows;
 mod runs;
@@ -36,7 +37,8 @@ pub(crate) const CATALOG: &str = "lake";
 /// The schema that holds the tables.
 pub(crate) const SCHEMA: &str = "main";
 
-const TABLES: [&str; 6] = ["config", "points", "points_all", "runs", "segments", "series"];
+const TABLES: [&str; 7] =
+    ["config", "metrics", "points", "points_all", "runs", "segments", "series"];
 const FUNCTIONS: [&str; 6] =
     ["chart", "compare", "generate_series", "history", "range", "runs_wide"];
 
@@ -105,6 +107,7 @@ impl SchemaProvider for Tables {
         let snapshot = self.snapshot.clone();
         Ok(Some(match name {
             "config" => rows::table(config::Config { snapshot }),
+            "metrics" => rows::table(metrics::Metrics { snapshot }),
             "points" => Arc::new(points::Points::effective(snapshot)),
             "points_all" => Arc::new(points::Points::all(snapshot)),
             "runs" => rows::table(runs::Runs { snapshot }),

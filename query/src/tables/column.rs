@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray,
-        TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringBuilder,
+        StringViewArray, TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
@@ -18,6 +18,11 @@ pub(super) const INTEGER: DataType = DataType::Int64;
 pub(super) const DOUBLE: DataType = DataType::Float64;
 /// The type of a column of what is true or false.
 pub(super) const BOOLEAN: DataType = DataType::Boolean;
+
+/// The type of a column of lists of texts.
+pub(super) fn list() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+}
 
 /// The type of a column of times.
 pub(super) fn time() -> DataType {
@@ -35,6 +40,16 @@ pub(super) fn schema(
 
 pub(super) fn texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
     Arc::new(values.collect::<StringViewArray>())
+}
+
+pub(super) fn lists<T: AsRef<str>>(
+    values: impl Iterator<Item = Option<impl IntoIterator<Item = T>>>,
+) -> ArrayRef {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for texts in values {
+        lists.append_option(texts.map(|texts| texts.into_iter().map(Some)));
+    }
+    Arc::new(lists.finish())
 }
 
 pub(super) fn integers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, ListBuilder, StringBuilder},
-    datatypes::{DataType, Field, SchemaRef},
+    array::ArrayRef,
+    datatypes::{DataType, SchemaRef},
 };
 use datafusion::{common::Result, logical_expr::Expr};
 use runlake_engine::{Filter, RunInfo, Snapshot};
@@ -24,7 +24,6 @@ pub(super) struct Runs {
 
 /// The columns, `config` and `summary` last.
 pub(super) fn columns() -> Vec<(&'static str, DataType)> {
-    let tag = Arc::new(Field::new_list_field(DataType::Utf8, true));
     vec![
         ("project", TEXT),
         ("run_id", TEXT),
@@ -37,7 +36,7 @@ pub(super) fn columns() -> Vec<(&'static str, DataType)> {
         ("heartbeat_at", column::time()),
         ("duration_s", DOUBLE),
         ("last_step", INTEGER),
-        ("tags", DataType::List(tag)),
+        ("tags", column::list()),
         ("notes", TEXT),
         ("host", TEXT),
         ("user_name", TEXT),
@@ -113,13 +112,7 @@ pub(super) fn array(
         "last_step" => column::integers(
             runs.map(|run| summaries.and_then(|summaries| summaries.last_step(run))),
         ),
-        "tags" => {
-            let mut tags = ListBuilder::new(StringBuilder::new());
-            for run in runs {
-                tags.append_value(run.tags.iter().map(Some));
-            }
-            Arc::new(tags.finish())
-        }
+        "tags" => column::lists(runs.map(|run| Some(&run.tags))),
         "notes" => column::texts(runs.map(|run| run.notes.as_ref())),
         "host" => column::texts(runs.map(|run| run.host.as_ref())),
         "user_name" => column::texts(runs.map(|run| run.user_name.as_ref())),

@@ -1,8 +1,8 @@
-//! The summary of a run: the last value of each of its series, unless the user said otherwise.
+//! The summaries of runs, over the series that a query wants.
 
 use std::collections::HashMap;
 
-use runlake_engine::{Filter, RunInfo, SeriesInfo, Snapshot, json};
+use runlake_engine::{Filter, RunInfo, SeriesInfo, Snapshot, summary};
 use serde_json::{Map, Value};
 
 use crate::error::through_datafusion;
@@ -40,11 +40,8 @@ impl Summaries {
         self.series(run).iter().map(|series| series.last_step).max()
     }
 
-    /// The summary of `run`: last values by the names of the series, and what the user set in their place.
+    /// The summary of `run`.
     pub(super) fn of(&self, run: &RunInfo) -> Map<String, Value> {
-        let series = self.series(run).iter();
-        let series =
-            series.map(|series| (&*series.metric, series.labels.as_deref(), series.last_value));
-        json::summary(series, &run.summary)
+        summary(self.series(run).iter(), run)
     }
 }

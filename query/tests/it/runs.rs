@@ -1,6 +1,6 @@
 //! `runs`, `config` and `runs_wide`: what is known of runs.
 
-use runlake_engine::State;
+use runlake_engine::{Aggregate, Definition, Goal, State};
 use serde_json::json;
 
 use super::{Fixture, log, object};
@@ -177,4 +177,31 @@ fn tables_of_a_query_can_be_joined() {
         ),
         ["p|a|true|0.1", "p|b|true|0.2"]
     );
+}
+
+#[test]
+fn a_summary_holds_what_was_defined_of_its_metrics() {
+    let lake = Fixture::new();
+    let run = lake.lake.run("p").id("r").start().unwrap();
+    let mut val = Definition::new("val/*");
+    val.summary = Some(vec![Aggregate::Best, Aggregate::Last]);
+    val.goal = Some(Goal::Maximize);
+    run.define_metric(&val).unwrap();
+    let mut hidden = Definition::new("val/secret");
+    hidden.summary = Some(Vec::new());
+    hidden.hidden = true;
+    run.define_metric(&hidden).unwrap();
+    for (step, value) in [(0, 1.0), (1, 3.0), (2, 2.0)] {
+        run.log_named(step, &[("val/acc", value), ("val/secret", value), ("loss", value)]).unwrap();
+    }
+    assert_eq!(
+        lake.rows("select summary from runs"),
+        [r#"{"loss":2.0,"val/acc":{"best":3.0,"last":2.0}}"#]
+    );
+    assert_eq!(lake.rows(r#"select "summary.val/acc.best" from runs_wide('p')"#), ["3.0"]);
+    assert_eq!(
+        lake.rows("select metric, goal, hidden from metrics order by metric"),
+        ["val/*|maximize|false", "val/secret|NULL|true"]
+    );
+    assert!(run.define_metric(&Definition::new("")).is_err());
 }

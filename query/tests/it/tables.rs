@@ -21,6 +21,7 @@ fn every_table_has_the_columns_of_the_contract() {
     for (table, expected) in [
         ("runs", runs),
         ("config", "project run_id key value number"),
+        ("metrics", "project run_id metric step_metric summary goal hidden"),
         ("points", "project run_id metric labels step time value"),
         ("points_all", "project run_id metric labels launch attempt step time value"),
         ("series", series),
@@ -38,7 +39,9 @@ fn every_table_has_the_columns_of_the_contract() {
 #[test]
 fn the_tables_of_an_empty_lake_are_empty() {
     let lake = Fixture::new();
-    for table in ["runs", "config", "points", "points_all", "series", "segments", "runs_wide()"] {
+    for table in
+        ["runs", "config", "metrics", "points", "points_all", "series", "segments", "runs_wide()"]
+    {
         assert_eq!(lake.rows(&format!("select * from {table}")), Vec::<String>::new(), "{table}");
         assert_eq!(lake.rows(&format!("select count(*) from {table}")), ["0"], "{table}");
     }
@@ -49,7 +52,7 @@ fn tables_are_listed_and_described_in_the_types_that_results_have() {
     let lake = Fixture::new();
     assert_eq!(
         lake.rows("show tables"),
-        ["config", "points", "points_all", "runs", "segments", "series"]
+        ["config", "metrics", "points", "points_all", "runs", "segments", "series"]
     );
     assert_eq!(
         lake.rows("describe points"),
