@@ -191,7 +191,14 @@ impl PyRelation {
     fn to_pandas<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         import(slf.py(), "pandas", "pandas pyarrow")?;
         import(slf.py(), "pyarrow", "pandas pyarrow")?;
-        Self::to_arrow(slf)?.call_method0("to_pandas")
+        frames(slf.py())?.call_method1("to_pandas", (Self::to_arrow(slf)?,))
+    }
+
+    /// All columns as numpy arrays, by name. Whole numbers and truths of which some are missing are masked arrays.
+    fn to_numpy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        import(slf.py(), "numpy", "numpy pyarrow")?;
+        import(slf.py(), "pyarrow", "numpy pyarrow")?;
+        frames(slf.py())?.call_method1("to_numpy", (Self::to_arrow(slf)?,))
     }
 
     /// All rows as a `polars.DataFrame`.
@@ -374,6 +381,11 @@ fn tuples<'py>(py: Python<'py>, batch: &RecordBatch) -> PyResult<Vec<Bound<'py, 
             PyTuple::new(py, cells)
         })
         .collect()
+}
+
+/// What turns Arrow into what pandas and numpy have, in Python.
+fn frames(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("runlake._frames")
 }
 
 /// Imports an optional package, or says how to install it.
