@@ -175,7 +175,7 @@ const DEEPEST: usize = 64;
 
 /// A value of a configuration or summary as JSON. Numbers, text, lists and mappings stay what they are; arrays become
 /// lists; dataclasses and namespaces become mappings; NaN and infinities, which JSON lacks, become the text `NaN`,
-/// `Infinity`, `-Infinity`; anything else becomes its `str()`.
+/// `Infinity`, `-Infinity`; anything else becomes its `str()`, or the name of its type where that fails.
 pub(crate) fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     json_at(value, 0)
 }
@@ -234,7 +234,13 @@ fn json_at(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         if let Some(method) = value.getattr_opt(intern!(py, "tolist"))?
             && let Ok(plain) = method.call0()
         {
-            return json_at(&plain, depth + 1);
+            if !plain.get_type().is(value.get_type()) {
+                return json_at(&plain, depth + 1);
+            }
+            // Python has no number such as numpy's longdouble, so it stays what it is.
+            if let Ok(number) = value.call_method0(intern!(py, "__float__")) {
+                return json_at(&number, depth + 1);
+            }
         }
         if let Some(fields) = value.getattr_opt(intern!(py, "__dataclass_fields__"))? {
             let dict = PyDict::new(py);
@@ -251,7 +257,9 @@ fn json_at(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
             return json_map(dict, depth);
         }
     }
-    Ok(Value::String(value.str()?.to_string_lossy().into_owned()))
+    // What cannot say what it is, is its type.
+    let text = value.str().map(|text| text.to_string_lossy().into_owned());
+    Ok(Value::String(text.unwrap_or_else(|_| format!("<{}>", type_name(value)))))
 }
 
 /// True for the containers whose order or emptiness is all there is to them.

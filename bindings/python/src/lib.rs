@@ -47,10 +47,11 @@ mod _native {
 
     /// Logs one row to the live run.
     #[pyfunction]
-    #[pyo3(signature = (data, step=None, labels=None))]
+    #[pyo3(signature = (data, step=None, commit=None, labels=None))]
     fn log(
         data: &Bound<'_, PyAny>,
         step: Option<&Bound<'_, PyAny>>,
+        commit: Option<bool>,
         labels: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = data.py();
@@ -59,8 +60,8 @@ mod _native {
             live.as_ref().map(|run| run.clone_ref(py))
         };
         match live {
-            Some(run) => run.get().log(data, step, labels),
-            None => join(py)?.map_or(Ok(()), |run| run.get().log(data, step, labels)),
+            Some(run) => run.get().log(data, step, commit, labels),
+            None => join(py)?.map_or(Ok(()), |run| run.get().log(data, step, commit, labels)),
         }
     }
 

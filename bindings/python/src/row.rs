@@ -17,7 +17,7 @@ use pyo3::{
     prelude::*,
     types::{PyDict, PyInt, PyString},
 };
-use runlake_engine::{LabelsId, MetricId, Run};
+use runlake_engine::{Definition, LabelsId, MetricId, Run};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -42,17 +42,16 @@ pub(crate) struct Column {
     /// The newest value of this process.
     pub(crate) last: f64,
     pub(crate) trend: Trend,
+    /// The metric that is its x axis, where rows get that one's last value.
+    step_metric: Option<Box<str>>,
 }
-
-/// The place of a metric in [`Columns`], or none for a name that the engine refused.
-type Place = Option<u32>;
 
 /// A remembered key.
 #[derive(Debug)]
 struct Key {
     /// Keeps the address from being given to another object. It is never read.
     _alive: Py<PyAny>,
-    place: Place,
+    place: u32,
 }
 
 /// What went wrong with one key of a row. The rest of the row is kept.
@@ -69,11 +68,13 @@ pub(crate) struct Complaint {
 pub(crate) struct Columns {
     list: Vec<Column>,
     by_address: FxHashMap<usize, Key>,
-    by_name: FxHashMap<Box<str>, Place>,
+    by_name: FxHashMap<Box<str>, u32>,
     labels: FxHashMap<Box<[u8]>, LabelsId>,
     /// The addresses and places of the numbers of the last row in their order: most often the next row has the same.
     shape: Vec<(usize, u32)>,
     complained: FxHashSet<String>,
+    /// What was defined of metrics whose rows get the last value of their x axis.
+    definitions: Vec<Definition>,
 }
 
 /// A row that is being made.
@@ -151,6 +152,38 @@ impl Columns {
         }
     }
 
+    /// Takes what was defined of a metric. Where it names an x axis, rows with the metric get the last value of that.
+    pub(crate) fn define(&mut self, definition: &Definition) {
+        self.definitions.retain(|known| known.metric != definition.metric);
+        self.definitions.push(definition.clone());
+        for column in &mut self.list {
+            column.step_metric = step_metric_of(&self.definitions, &column.name);
+        }
+    }
+
+    /// Adds to a row the last values of the x axes of its metrics, where it does not hold them itself.
+    #[inline]
+    pub(crate) fn add_step_metrics(&self, row: &mut Row<'_>) {
+        if !self.definitions.is_empty() {
+            self.add_defined(row);
+        }
+    }
+
+    #[cold]
+    fn add_defined(&self, row: &mut Row<'_>) {
+        for at in 0..row.places.len() {
+            let column = &self.list[row.places[at] as usize];
+            let axis = column.step_metric.as_ref().and_then(|name| self.by_name.get(name));
+            if let Some(&place) = axis
+                && !row.places.contains(&place)
+            {
+                let axis = &self.list[place as usize];
+                row.points.push((axis.id, axis.last));
+                row.places.push(place);
+            }
+        }
+    }
+
     /// Adds a value by name.
     pub(crate) fn put_named(&mut self, run: &Run, row: &mut Row<'_>, name: &str, value: f64) {
         if let Some(place) = self.place_of_name(run, name, row) {
@@ -196,7 +229,7 @@ impl Columns {
 
     /// The newest value of a metric, where this process logged one.
     pub(crate) fn last(&self, name: &str) -> Option<f64> {
-        let place = (*self.by_name.get(name)?)?;
+        let place = *self.by_name.get(name)?;
         Some(self.list[place as usize].last)
     }
 
@@ -226,14 +259,14 @@ impl Columns {
         row: &mut Row<'_>,
     ) -> Lookup {
         if let Some(known) = self.by_address.get(&(key as usize)) {
-            return known.place.map_or(Lookup::Refused, Lookup::Place);
+            return Lookup::Place(known.place);
         }
         // SAFETY: the caller took `key` from a dict that holds it, under the GIL.
         let object = unsafe { Bound::from_borrowed_ptr(py, key) };
         let Ok(text) = object.cast_exact::<PyString>() else { return Lookup::NoText };
         // Half a surrogate pair is no text; the slow pass complains about it.
         let Ok(name) = text.to_str() else { return Lookup::NoText };
-        let place = self.place_of_name(run, name, row);
+        let Some(place) = self.place_of_name(run, name, row) else { return Lookup::Refused };
         // A key that only the dict and we hold was made for this call and will not come again.
         // SAFETY: `key` is alive, see above.
         if unsafe { ffi::Py_REFCNT(key) } > 2 {
@@ -243,20 +276,28 @@ impl Columns {
             }
             self.by_address.insert(key as usize, Key { _alive: object.into_any().unbind(), place });
         }
-        place.map_or(Lookup::Refused, Lookup::Place)
+        Lookup::Place(place)
     }
 
-    /// The place of a metric, made where the name is new. `None` where the engine refuses the name.
-    pub(crate) fn place_of_name(&mut self, run: &Run, name: &str, row: &mut Row<'_>) -> Place {
+    /// The place of a metric, made where the name is new. `None` where the engine refuses the name, each time that it comes,
+    /// since a strict run raises each time.
+    pub(crate) fn place_of_name(
+        &mut self,
+        run: &Run,
+        name: &str,
+        row: &mut Row<'_>,
+    ) -> Option<u32> {
         if let Some(&place) = self.by_name.get(name) {
-            return place;
+            return Some(place);
         }
         let place = match run.metric(name) {
             Ok(id) => {
                 let place = u32::try_from(self.list.len()).ok();
                 if place.is_some() {
                     let trend = Trend::default();
-                    self.list.push(Column { id, name: name.into(), last: f64::NAN, trend });
+                    let step_metric = step_metric_of(&self.definitions, name);
+                    let (name, last) = (name.into(), f64::NAN);
+                    self.list.push(Column { id, name, last, trend, step_metric });
                 }
                 place
             }
@@ -267,15 +308,21 @@ impl Columns {
                 });
                 None
             }
-        };
+        }?;
         self.by_name.insert(name.into(), place);
-        place
+        Some(place)
     }
 
     /// The metric at a place.
     pub(crate) fn metric(&self, place: u32) -> MetricId {
         self.list[place as usize].id
     }
+}
+
+/// The x axis of a metric, where one was defined.
+fn step_metric_of(definitions: &[Definition], metric: &str) -> Option<Box<str>> {
+    let axis = Definition::of(definitions, metric)?.step_metric.as_deref()?;
+    (axis != metric).then(|| axis.into())
 }
 
 enum Lookup {

@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString},
 };
-use runlake_engine::{LabelsId, MetricId, Run, State};
+use runlake_engine::{Definition, Filter, LabelsId, MetricId, Run, State};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -46,6 +47,40 @@ struct Writing {
     refused: u64,
     /// The memory of the last row, for the next.
     spare: Option<Spare>,
+    /// What calls with `commit=False` gathered and no row holds yet.
+    gathered: Option<Box<Gathered>>,
+}
+
+/// The row that calls with `commit=False` make.
+#[derive(Debug)]
+struct Gathered {
+    /// A forked child does not log what its parent gathered: the parent will.
+    process: u32,
+    step: Option<i64>,
+    labels: Option<LabelsId>,
+    places: Vec<u32>,
+    points: Vec<(MetricId, f64)>,
+}
+
+impl Gathered {
+    /// Whether a call with this step and these labels belongs to the same row.
+    fn takes(&self, step: Option<i64>, labels: Option<LabelsId>) -> bool {
+        let same_step = self.step.is_none() || step.is_none() || self.step == step;
+        same_step && self.labels == labels
+    }
+
+    /// Adds what a call brought; of a metric the newer value counts.
+    fn add(&mut self, row: &Row<'_>) {
+        for (&place, &(id, value)) in row.places.iter().zip(&row.points) {
+            match self.places.iter().position(|&known| known == place) {
+                Some(at) => self.points[at].1 = value,
+                None => {
+                    self.places.push(place);
+                    self.points.push((id, value));
+                }
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +118,12 @@ impl Writing {
         spare.places.clear();
         spare.points.clear();
         Row { places: spare.places, points: spare.points, ..Row::default() }
+    }
+
+    /// What waits for the next row, where this process gathered it.
+    fn take_gathered(&mut self) -> Option<Gathered> {
+        let gathered = *self.gathered.take()?;
+        (gathered.process == process::id()).then_some(gathered)
     }
 
     #[inline]
@@ -177,32 +218,40 @@ impl PyRun {
     /// Args:
     ///     data: metric names to values.
     ///     step: any integer; it may repeat, skip and go back. Where it is not given, one more than the highest so far.
+    ///     commit: with `False` the values wait, and become part of the row that the next call logs, unless that names
+    ///         another step or other labels: then they are a row of their own. `sync` and `finish` log what waits; until
+    ///         then no reader sees it.
     ///     labels: further dimensions, such as `{"rank": 3}`; their values are text or numbers.
     ///
     /// >>> import runlake
     /// >>> with runlake.init(project="digits") as run:
     /// ...     run.log({"loss": 0.5, "eval": {"accuracy": 0.8}}, step=100)
+    /// ...     run.log({"lr": 0.1}, commit=False)
     /// ...     run.log({"grad_norm": 1.5}, step=100, labels={"layer": 3})
-    #[pyo3(signature = (data, step=None, labels=None))]
+    #[pyo3(signature = (data, step=None, commit=None, labels=None))]
     pub(crate) fn log<'py>(
         &self,
         data: &Bound<'py, PyAny>,
         step: Option<&Bound<'py, PyAny>>,
+        commit: Option<bool>,
         labels: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let py = data.py();
+        let commit = commit.unwrap_or(true);
         let mut writing = self.writing();
         let timed = writing.begin();
         let mut row = writing.new_row();
-        let (Ok(dict), Ok(quick_step), None) = (data.cast_exact(), quick_step(step), labels) else {
+        let plain = commit && writing.gathered.is_none() && labels.is_none();
+        let (Ok(dict), Ok(quick_step), true) = (data.cast_exact(), quick_step(step), plain) else {
             drop(writing);
-            self.log_with_care(py, row, data, step, labels)?;
+            self.log_with_care(py, row, data, step, commit, labels)?;
             self.writing().end(timed);
             return self.mind_dropped(py);
         };
         writing.columns.quick_pass(&self.run, dict, &mut row);
         if row.aside.is_empty() && row.complaints.is_empty() {
             if !row.points.is_empty() {
+                writing.columns.add_step_metrics(&mut row);
                 match self.run.log_labelled(quick_step, None, None, &row.points) {
                     Ok(()) => writing.columns.remember(&row),
                     Err(error) => {
@@ -217,7 +266,7 @@ impl PyRun {
             return if timed.is_some() { self.mind_dropped(py) } else { Ok(()) };
         }
         drop(writing);
-        self.complete(py, row, quick_step, None)?;
+        self.complete(py, row, quick_step, true, None)?;
         self.writing().end(timed);
         self.mind_dropped(py)
     }
@@ -323,6 +372,7 @@ impl PyRun {
 
     /// Waits until everything that this process logged so far would survive a power cut.
     fn sync(&self, py: Python<'_>) -> PyResult<()> {
+        self.commit_gathered(py)?;
         py.detach(|| self.run.sync()).map_err(|error| from_engine(&error))
     }
 
@@ -337,6 +387,7 @@ impl PyRun {
                     .error(format!("state: {other:?} is none that a run can end with")));
             }
         };
+        self.commit_gathered(py)?;
         let end = || match exit_code {
             Some(code) => self.run.finish_with_code(state, code),
             None => self.run.finish(state),
@@ -346,25 +397,72 @@ impl PyRun {
     }
 
     /// Sets one top-level key of the configuration.
-    fn set_config(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = convert::json(value)?;
-        say(py, || self.run.config(key, Some(value)))
+    fn set_config(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (key, value) = (key.to_string_lossy(), convert::json(value)?);
+        say(py, || self.run.config(&key, Some(value)))
     }
 
     /// Takes one top-level key of the configuration back.
-    fn remove_config(&self, py: Python<'_>, key: &str) -> PyResult<()> {
-        say(py, || self.run.config(key, None))
+    fn remove_config(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<()> {
+        let key = key.to_string_lossy();
+        say(py, || self.run.config(&key, None))
     }
 
     /// Sets one top-level key of the summary.
-    fn set_summary(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = convert::json(value)?;
-        say(py, || self.run.summary(key, Some(value)))
+    fn set_summary(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (key, value) = (key.to_string_lossy(), convert::json(value)?);
+        say(py, || self.run.summary(&key, Some(value)))
     }
 
     /// Takes one top-level key of the summary back.
-    fn remove_summary(&self, py: Python<'_>, key: &str) -> PyResult<()> {
-        say(py, || self.run.summary(key, None))
+    fn remove_summary(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<()> {
+        let key = key.to_string_lossy();
+        say(py, || self.run.summary(&key, None))
+    }
+
+    /// Says what a metric is, or all that a pattern matches. `summary` is `None` where nothing is said of it. With
+    /// `step_sync`, rows with the metric get the last value of its step metric.
+    #[expect(clippy::too_many_arguments, reason = "`runlake.Run.define_metric` names them")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python hands over what it made of its argument"
+    )]
+    fn define(
+        &self,
+        py: Python<'_>,
+        metric: &str,
+        step_metric: Option<String>,
+        summary: Option<Vec<String>>,
+        goal: Option<&str>,
+        hidden: bool,
+        step_sync: bool,
+    ) -> PyResult<()> {
+        let read = || -> Result<Definition, runlake_engine::Error> {
+            let mut definition = Definition::new(metric);
+            definition.step_metric = step_metric;
+            let words = |words: Vec<String>| words.iter().map(|word| word.parse()).collect();
+            definition.summary = summary.map(words).transpose()?;
+            definition.goal = goal.map(str::parse).transpose()?;
+            definition.hidden = hidden;
+            Ok(definition)
+        };
+        let mut definition = read().map_err(|error| from_engine(&error))?;
+        say(py, || self.run.define_metric(&definition))?;
+        if !step_sync {
+            definition.step_metric = None;
+        }
+        self.writing().columns.define(&definition);
+        Ok(())
     }
 
     /// Adds a tag, or takes it off.
@@ -396,10 +494,41 @@ impl PyRun {
             dict.set_item("tags", known.tags.as_slice())?;
             let first = known.launches.first();
             dict.set_item("resumed", first.is_some_and(|first| **first != *self.run.launch()))?;
+            let metrics = PyDict::new(py);
+            for one in &known.metrics {
+                let words =
+                    one.summary.as_ref().map(|words| words.iter().map(|word| word.as_str()));
+                let words = words.map(|words| words.collect::<Vec<_>>());
+                let goal = one.goal.map(|goal| goal.as_str());
+                metrics.set_item(&one.metric, (&one.step_metric, words, goal, one.hidden))?;
+            }
+            dict.set_item("metrics", metrics)?;
             dict.set_item("config", convert::from_json_object(py, &known.config)?)?;
             dict.set_item("summary", convert::from_json_object(py, &known.summary)?)?;
         }
         Ok(dict)
+    }
+
+    /// What the lake has as summary of the run, of all processes: of one metric, or of all.
+    #[pyo3(signature = (metric=None))]
+    fn summed<'py>(&self, py: Python<'py>, metric: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
+        let ours = Filter {
+            projects: Some(vec![self.run.project().to_owned()]),
+            runs: Some(vec![self.run.id().to_owned()]),
+            metrics: metric.map(|metric| vec![metric.to_owned()]),
+        };
+        let sum = || {
+            let snapshot = self.run.lake().snapshot()?;
+            let series = snapshot.series(&ours)?;
+            let runs = snapshot.runs_of(&ours)?;
+            let known = runs.iter().find(|known| {
+                *known.project == *self.run.project() && *known.run_id == *self.run.id()
+            });
+            let summary = known.map(|known| runlake_engine::summary(series.iter(), known));
+            Ok::<_, runlake_engine::Error>(summary.unwrap_or_default())
+        };
+        let summary = py.detach(sum).map_err(|error| from_engine(&error))?;
+        convert::from_json_object(py, &summary)
     }
 
     /// The value of `metric` that this process logged last.
@@ -479,7 +608,8 @@ impl PyRun {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way of `log` for everything that is not plain: other mappings, labels, steps that are no `int`.
+    /// The way of `log` for everything that is not plain: other mappings, labels, steps that are no `int`, rows of several
+    /// calls.
     #[cold]
     fn log_with_care<'py>(
         &self,
@@ -487,6 +617,7 @@ impl PyRun {
         mut row: Row<'py>,
         data: &Bound<'py, PyAny>,
         step: Option<&Bound<'py, PyAny>>,
+        commit: bool,
         labels: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let dict = match (data.cast::<PyDict>(), data.cast::<PyMapping>()) {
@@ -527,16 +658,17 @@ impl PyRun {
         }
         let labels = labels.and_then(|labels| self.labels_id(labels, &mut row.complaints));
         self.writing().columns.quick_pass(&self.run, &dict, &mut row);
-        self.complete(py, row, step, labels)
+        self.complete(py, row, step, commit, labels)
     }
 
-    /// Reads what the quick pass left, logs the row, then says what could not be kept.
+    /// Reads what the quick pass left, logs the row or lets it wait, then says what could not be kept.
     #[cold]
     fn complete(
         &self,
         py: Python<'_>,
         mut row: Row<'_>,
-        step: Option<i64>,
+        mut step: Option<i64>,
+        commit: bool,
         labels: Option<LabelsId>,
     ) -> PyResult<()> {
         let found = row::read_aside(&mut row);
@@ -549,19 +681,60 @@ impl PyRun {
         {
             return Err(Class::InvalidArgument.error(complaint.message.as_str()));
         }
-        if !row.points.is_empty() {
-            match self.run.log_labelled(step, None, labels, &row.points) {
-                Ok(()) => writing.columns.remember(&row),
-                Err(error) => {
-                    drop(writing);
-                    return self.refuse(py, &error);
+        let mut refused = Ok(());
+        if writing.gathered.as_ref().is_some_and(|gathered| !gathered.takes(step, labels)) {
+            refused = self.log_gathered(&mut writing);
+        }
+        if !commit {
+            let gathered = writing.gathered.get_or_insert_with(|| {
+                let (places, points) = (Vec::new(), Vec::new());
+                Box::new(Gathered { process: process::id(), step, labels, places, points })
+            });
+            gathered.step = gathered.step.or(step);
+            gathered.add(&row);
+        } else {
+            if let Some(mut gathered) = writing.take_gathered() {
+                gathered.add(&row);
+                step = step.or(gathered.step);
+                (row.places, row.points) = (gathered.places, gathered.points);
+            }
+            if !row.points.is_empty() {
+                writing.columns.add_step_metrics(&mut row);
+                match self.run.log_labelled(step, None, labels, &row.points) {
+                    Ok(()) => writing.columns.remember(&row),
+                    Err(error) => refused = Err(error),
                 }
             }
+        }
+        if let Err(error) = refused {
+            drop(writing);
+            return self.refuse(py, &error);
         }
         let complaints = std::mem::take(&mut row.complaints);
         writing.recycle(row);
         drop(writing);
         self.complain(py, complaints)
+    }
+
+    /// Logs what waits for the next row.
+    #[cold]
+    fn log_gathered(&self, writing: &mut Writing) -> Result<(), runlake_engine::Error> {
+        let Some(gathered) = writing.take_gathered() else { return Ok(()) };
+        let Gathered { step, labels, places, points, .. } = gathered;
+        if points.is_empty() {
+            return Ok(());
+        }
+        let mut row = Row { places, points, ..Row::default() };
+        writing.columns.add_step_metrics(&mut row);
+        self.run.log_labelled(step, None, labels, &row.points)?;
+        writing.columns.remember(&row);
+        Ok(())
+    }
+
+    /// Logs what waits for the next row, as `sync` and the end of the run do.
+    fn commit_gathered(&self, py: Python<'_>) -> PyResult<()> {
+        let logged = self.log_gathered(&mut self.writing());
+        logged.or_else(|error| self.refuse(py, &error))
     }
 
     /// A row that the engine did not take: raised where the run is strict, else said once.

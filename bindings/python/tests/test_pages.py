@@ -14,7 +14,14 @@ import runlake
 from conftest import Program
 
 ROOT = Path(__file__).parents[3]
-PAGES = ["README.md", "docs/semantics.md", "docs/sql.md", "docs/wandb-differences.md", "bindings/python/README.md"]
+PAGES = [
+    "README.md",
+    "docs/semantics.md",
+    "docs/sql.md",
+    "docs/dataframes.md",
+    "docs/wandb-differences.md",
+    "bindings/python/README.md",
+]
 
 
 def blocks(language: str) -> list[object]:
@@ -36,6 +43,7 @@ def digits(store: Path) -> runlake.Lake:
     def log(id: str, lr: float, steps: range) -> None:
         config = {"lr": lr, "optimizer": "sgd", "model": {"depth": 3}}
         with runlake.init(project="digits", id=id, config=config, tags=["baseline"]) as run:
+            run.define_metric("val/accuracy", summary="best", goal="maximize")
             for step in steps:
                 row = {"train/loss": 10 * lr / (step + 1), "lr": lr}
                 run.log(row | ({"val/loss": 20 * lr / (step + 1)} if step % 10 == 9 else {}), step=step)

@@ -219,7 +219,7 @@ def test_a_disabled_run_takes_everything_and_keeps_nothing(store: Path, capsys: 
 
 def test_a_disabled_run_has_all_that_a_run_has(store: Path) -> None:
     run = runlake.init("p", mode="disabled")
-    native = {"end", "handed", "known", "last", "metrics", "stats", "trends"}
+    native = {"define", "summed", "end", "handed", "known", "last", "metrics", "stats", "trends"}
     words = [name for name in dir(runlake.Run) if not name.startswith(("_", "set_", "remove_")) and name not in native]
     for name in words:
         assert hasattr(run, name), name

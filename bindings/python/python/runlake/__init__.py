@@ -41,7 +41,8 @@ from runlake._errors import (
     UnsupportedLake,
 )
 from runlake._lake import Lake, RunInfo, open
-from runlake._live import finish, init
+from runlake._live import alert, define_metric, finish, init, login, mark_preempting, save, unwatch, watch
+from runlake._metric import Metric
 from runlake._native import Relation, __version__, log
 from runlake._run import Run
 from runlake._settings import Settings
@@ -64,6 +65,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidQuery",
     "Lake",
+    "Metric",
     "NoLake",
     "NoRun",
     "NotFound",
@@ -79,14 +81,21 @@ __all__ = [
     "Summary",
     "UnsupportedLake",
     "__version__",
+    "alert",
     "alias_wandb",
     "config",
+    "define_metric",
     "finish",
     "init",
     "log",
+    "login",
+    "mark_preempting",
     "open",
     "run",
+    "save",
     "summary",
+    "unwatch",
+    "watch",
 ]
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 
+from runlake._metric import Metric, name_of
 from runlake._run import Run, sorted_tags
 from runlake._settings import Settings
 from runlake._tree import Config, Summary, mapping_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import os
+    from collections.abc import Iterable, Mapping
+    from datetime import timedelta
     from types import TracebackType
     from typing import Any
 
@@ -43,7 +46,7 @@ class DisabledRun:
         self.notes = settings.run_notes
         self.tags = sorted_tags(settings.run_tags or ())
         self.config = Config(mapping_of(config), _ignore)
-        self.summary = Summary(_ignore, _nothing)
+        self.summary = Summary(_ignore, _nothing, tuple)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -55,7 +58,13 @@ class DisabledRun:
         """As that of a run that is kept."""
         return f"{self.project}/{self.id}"
 
-    def log(self, data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, Any] | None = None) -> None:
+    def log(
+        self,
+        data: Mapping[str, Any],
+        step: int | None = None,
+        commit: bool | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> None:
         """Keeps nothing."""
 
     def log_many(
@@ -68,10 +77,55 @@ class DisabledRun:
     ) -> None:
         """Keeps nothing."""
 
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | Metric | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | Iterable[str] | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+    ) -> Metric:
+        """Defines nothing."""
+        return Metric(name_of(name, "name"))
+
+    def alert(
+        self,
+        title: str,
+        text: str = "",
+        level: str | None = None,
+        wait_duration: float | timedelta | None = None,
+    ) -> None:
+        """Prints nothing."""
+
+    def save(
+        self, glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+    ) -> list[str]:
+        """Saves nothing."""
+        return []
+
+    def watch(
+        self,
+        models: object,
+        criterion: object = None,
+        log: str | None = "gradients",
+        log_freq: int = 1000,
+        idx: int | None = None,
+        log_graph: bool = False,
+    ) -> None:
+        """Watches nothing."""
+
+    def unwatch(self, models: object = None) -> None:
+        """Watches nothing."""
+
+    def mark_preempting(self) -> None:
+        """Has nothing to make durable."""
+
     def sync(self) -> None:
         """Has nothing to wait for."""
 
-    def finish(self, exit_code: int = 0) -> None:
+    def finish(self, exit_code: int | None = None) -> None:
         """Ends the run, of which nothing is left."""
         from runlake import _live
 

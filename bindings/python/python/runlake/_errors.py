@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class Error(Exception):
     """The base of every exception that runlake raises on its own."""
@@ -92,4 +94,8 @@ def not_yet(what: str, instead: str) -> None:
         _said.add(what)
         import warnings
 
-        warnings.warn(f"{what}: {instead}", NotYetWarning, stacklevel=3)
+        # Attributed to the program, however deep in the package it is said.
+        depth, frame = 2, sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("runlake."):
+            depth, frame = depth + 1, frame.f_back
+        warnings.warn(f"{what}: {instead}", NotYetWarning, stacklevel=depth)

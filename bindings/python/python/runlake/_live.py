@@ -15,11 +15,13 @@ from collections.abc import Iterable, Mapping
 from runlake import _launch, _native, _origin
 from runlake._errors import InvalidArgument, NoLake, NoRun, NotFound, not_yet
 from runlake._lake import _text
+from runlake._metric import Metric
 from runlake._run import Run, outcome
 from runlake._settings import Settings, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
     from typing import Any, NoReturn, cast
 
@@ -87,7 +89,8 @@ def init(
         store: the lake; see the package for where it is otherwise. It is made where there is none.
         dir: another word for `store`; a folder that is no lake is the one in which `runs.lake` stands.
         mode: `offline`, which all runs are: they are kept in the lake. `shared` is for several processes that log to
-            one run at the same time. `disabled` keeps and prints nothing. `online` is `offline`, said once.
+            one run at the same time; each is given the same `id`, or started by one with that run. `disabled` keeps and
+            prints nothing. `online` is `offline`, said once.
         resume: whether a run with this id may, must or must never exist: `allow`, `must`, `never`. With `auto` the
             newest run of this program on this host goes on, unless it finished or is running.
         reinit: what becomes of a run that is live already: `finish_previous` ends it, `return_previous` returns it and
@@ -192,6 +195,13 @@ def _lake_in(folder: str | os.PathLike[str]) -> str:
 def _continued(store: str, project: str, settings: Settings) -> str | None:
     """The id of the run that `resume` lets go on, or of the new one; `None` where one is made up."""
     resume, id = settings.resume, settings.run_id
+    if settings.mode == "shared" and id is None:
+        handed = _launch.handed(os.environ)
+        if handed is None or handed.project != project:
+            raise InvalidArgument(
+                "mode: 'shared' processes meet in one run by its id: give all of them the same id= or $RUNLAKE_RUN_ID"
+            )
+        id = handed.id
     if resume is None or resume == "allow":
         return id
     if resume == "auto":
@@ -225,19 +235,83 @@ def _runs(store: str, condition: str) -> list[tuple[str, str]]:
     return [(id, state) for id, state in lake.sql(query).fetchall()]
 
 
-def finish(exit_code: int = 0) -> None:
+def finish(exit_code: int | None = None) -> None:
     """Ends the live run; see `Run.finish`. Does nothing where no run is live."""
     if _live is not None:
         _live.finish(exit_code)
+
+
+def define_metric(
+    name: str,
+    step_metric: str | Metric | None = None,
+    step_sync: bool | None = None,
+    hidden: bool | None = None,
+    summary: str | Iterable[str] | None = None,
+    goal: str | None = None,
+    overwrite: bool | None = None,
+) -> Metric:
+    """Says what a metric of the live run is; see `Run.define_metric`."""
+    return live("define_metric").define_metric(name, step_metric, step_sync, hidden, summary, goal, overwrite)
+
+
+def alert(title: str, text: str = "", level: str | None = None, wait_duration: float | timedelta | None = None) -> None:
+    """Prints an alert of the live run to stderr; see `Run.alert`."""
+    live("alert").alert(title, text, level, wait_duration)
+
+
+def save(
+    glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+) -> list[str]:
+    """Saves files with the live run: none yet; see `Run.save`."""
+    return live("save").save(glob_str, base_path, policy)
+
+
+def watch(
+    models: object,
+    criterion: object = None,
+    log: str | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
+) -> None:
+    """Logs gradients and parameters of models: not yet; see `Run.watch`."""
+    live("watch").watch(models, criterion, log, log_freq, idx, log_graph)
+
+
+def unwatch(models: object = None) -> None:
+    """Ends what `watch` began; see `Run.unwatch`."""
+    live("unwatch").unwatch(models)
+
+
+def mark_preempting() -> None:
+    """Makes durable what the live run logged so far; see `Run.mark_preempting`."""
+    live("mark_preempting").mark_preempting()
+
+
+def login(key: str | None = None, relogin: bool | None = None, host: str | None = None, **_further: object) -> bool:
+    """Does nothing and returns `True`: a lake is a directory, and there is no account. It is said once.
+
+    Args:
+        key: not looked at, as all others.
+        relogin: not looked at.
+        host: not looked at.
+    """
+    not_yet("login()", "a lake is a directory and needs no account; nothing is sent")
+    return True
+
+
+def live(what: str) -> Run:
+    """The live run, which `what` needs."""
+    if _live is None:
+        raise NoRun(f"runlake.{what}: no run is live; call runlake.init() first")
+    return _live
 
 
 def attribute(name: str) -> object:
     """`runlake.run`, `runlake.config` and `runlake.summary`."""
     if name == "run":
         return _live
-    if _live is None:
-        raise NoRun(f"runlake.{name}: no run is live; call runlake.init() first")
-    return getattr(_live, name)
+    return getattr(live(name), name)
 
 
 def leave(run: Run) -> None:
@@ -303,7 +377,9 @@ def _watch() -> None:
 
     def excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         global _error
-        _error = error
+        # At a prompt an error ends a line, and the program goes on.
+        if not hasattr(sys, "ps1"):
+            _error = error
         outer_hook(kind, error, traceback)
 
     def exit(status: Any = None, /) -> NoReturn:

@@ -21,7 +21,12 @@ _Path: TypeAlias = str | os.PathLike[str]
 
 def resolve(store: _Path | None = None) -> tuple[str, bool, list[str]]: ...
 def set_live(run: Run | None) -> None: ...
-def log(data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, str | float] | None = None) -> None:
+def log(
+    data: Mapping[str, Any],
+    step: int | None = None,
+    commit: bool | None = None,
+    labels: Mapping[str, str | float] | None = None,
+) -> None:
     """Logs one row to the live run; see `Run.log`."""
 
 def git(directory: _Path) -> tuple[str | None, str | None]: ...
@@ -48,7 +53,11 @@ class Run:
         flush_after_bytes: int | None = None,
     ) -> Self: ...
     def log(
-        self, data: Mapping[str, Any], step: int | None = None, labels: Mapping[str, str | float] | None = None
+        self,
+        data: Mapping[str, Any],
+        step: int | None = None,
+        commit: bool | None = None,
+        labels: Mapping[str, str | float] | None = None,
     ) -> None:
         """Logs one row: any number of metrics at one step."""
 
@@ -70,6 +79,16 @@ class Run:
     def remove_config(self, key: str) -> None: ...
     def set_summary(self, key: str, value: object) -> None: ...
     def remove_summary(self, key: str) -> None: ...
+    def define(
+        self,
+        metric: str,
+        step_metric: str | None,
+        summary: list[str] | None,
+        goal: str | None,
+        hidden: bool,
+        step_sync: bool,
+    ) -> None: ...
+    def summed(self, metric: str | None = None) -> dict[str, Any]: ...
     def set_tag(self, tag: str, on: bool) -> None: ...
     def set_attribute(self, key: str, value: object) -> None: ...
     def known(self) -> dict[str, Any]: ...
@@ -146,6 +165,8 @@ class Relation:
         """All rows as a `pyarrow.Table`, without copying."""
     def to_pandas(self) -> pandas.DataFrame:
         """All rows as a `pandas.DataFrame`."""
+    def to_numpy(self) -> dict[str, Any]:
+        """All columns as numpy arrays, by name."""
     def to_polars(self) -> polars.DataFrame:
         """All rows as a `polars.DataFrame`."""
     def _since(self, earlier: Relation) -> Relation:

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from runlake import _launch, _native
+from runlake._errors import not_yet
+from runlake._metric import Metric, goal_of, name_of, summary_of
 from runlake._settings import Settings
 from runlake._tree import Config, Summary, mapping_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
     from typing import Any
 
@@ -41,6 +44,8 @@ class Run(_native.Run):
     _summary: Summary
     _tags: tuple[str, ...] | None
     _fresh: bool
+    _metrics: dict[str, Metric]
+    _quiet_until: dict[str, float]
 
     def __new__(
         cls,
@@ -84,6 +89,8 @@ class Run(_native.Run):
         run._ended = False
         run._started = time.monotonic()
         run._earlier = None
+        run._metrics = {}
+        run._quiet_until = {}
         # Where the id is given, what is None here may have been said before.
         run._fresh = id is None
         said = {"name": name, "group": group, "job_type": job_type, "notes": notes}
@@ -97,7 +104,8 @@ class Run(_native.Run):
         )
         run._summary = Summary(
             run._summary_changed,
-            run.last,
+            run._summed,
+            run.metrics,
             None if known is None else lambda: known()["summary"],
         )
         return run
@@ -105,7 +113,7 @@ class Run(_native.Run):
     def _known(self) -> Mapping[str, Any]:
         """What the lake knew of the run when this process first asked."""
         if self._earlier is None:
-            self._earlier = {"config": {}, "summary": {}, "tags": (), "resumed": False, **self.known()}
+            self._earlier = {"config": {}, "summary": {}, "metrics": {}, "tags": (), "resumed": False, **self.known()}
         return self._earlier
 
     def _attribute(self, key: str) -> Any:
@@ -217,23 +225,170 @@ class Run(_native.Run):
         """The summary: `run.summary["best"] = 0.93`; metrics that were not set read as their last value."""
         return self._summary
 
+    def _summed(self, key: str) -> Any:
+        """What the summary holds of a metric that the user did not set."""
+        last = self.last(key)
+        # Where something was defined of metrics, only the lake can tell, as it knows what was logged by others too.
+        if last is not None and (self._metrics or (not self._fresh and self._known()["metrics"])):
+            return self.summed(key).get(key)
+        return last
+
     def _config_changed(self, key: str) -> None:
         _tell(self._config, key, self.set_config, self.remove_config)
 
     def _summary_changed(self, key: str) -> None:
         _tell(self._summary, key, self.set_summary, self.remove_summary)
 
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | Metric | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | Iterable[str] | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+    ) -> Metric:
+        """Says what a metric is: its x axis, what the summary holds of it, whether more is better.
+
+        It holds for the whole run, for what was logged before too, and stands in the SQL table `metrics`. A metric has
+        one definition: its own, else that of the longest pattern that matches.
+
+        Args:
+            name: a metric, or a pattern such as `train/*`, in which `*` stands for any text.
+            step_metric: the metric whose values are the x axis of this one.
+            step_sync: whether rows with the metric, logged by this process, get the last value of `step_metric` where
+                they hold none; so it is unless `False` is given.
+            hidden: whether charts that nobody asked for should leave the metric out.
+            summary: what `summary` holds of the metric in the stead of the last value: `min`, `max`, `mean`, `first`,
+                `last`, `best`, or several between commas, as `{"max": 0.9}`. `none` leaves the metric out, `copy` is
+                the last value itself.
+            goal: `minimize` or `maximize`; `best` goes by it, and minimizes where it is not given.
+            overwrite: forget what was defined under this name before. Otherwise what is not given stays as it was.
+
+        Raises:
+            InvalidArgument: a name is empty, or a word is none of those above.
+
+        >>> import runlake
+        >>> with runlake.init(project="digits") as run:
+        ...     _ = run.define_metric("val/*", step_metric="epoch", summary="max")
+        ...     for epoch, accuracy in enumerate([0.7, 0.9, 0.8]):
+        ...         run.log({"epoch": epoch, "val/accuracy": accuracy})
+        ...     run.summary["val/accuracy"]
+        {'max': 0.9}
+        """
+        name = name_of(name, "name")
+        before = None if overwrite else self._metric(name)
+        metric = Metric(name) if before is None else before
+        if step_metric is not None:
+            metric.step_metric = name_of(step_metric, "step_metric")
+        if step_sync is not None:
+            metric.step_sync = step_sync
+        if hidden is not None:
+            metric.hidden = hidden
+        if summary is not None:
+            metric.summary = summary_of(summary)
+        if goal is not None:
+            metric.goal = goal_of(goal)
+        self._define(metric)
+        self._metrics[name] = metric
+        return metric
+
+    def alert(
+        self,
+        title: str,
+        text: str = "",
+        level: str | None = None,
+        wait_duration: float | timedelta | None = None,
+    ) -> None:
+        """Prints an alert to stderr. Nobody else hears of it yet, which is said once.
+
+        Args:
+            title: what it is about.
+            text: more about it.
+            level: `INFO`, `WARN` or `ERROR`.
+            wait_duration: seconds for which further alerts with this title are left out.
+        """
+        now = time.monotonic()
+        if now < self._quiet_until.get(title, now):
+            return
+        wait = wait_duration or 0.0
+        self._quiet_until[title] = now + (wait if isinstance(wait, (int, float)) else wait.total_seconds())
+        level = str(getattr(level, "value", level or "INFO")).upper()
+        self._print(f"alert {level}: {title}{': ' if text else ''}{text}")
+        not_yet("alert()", "alerts are printed only; nobody is notified yet and none is kept")
+
+    def save(
+        self, glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+    ) -> list[str]:
+        """Saves files with the run: none yet, which is said once. Returns those that were saved.
+
+        Args:
+            glob_str: which files.
+            base_path: the folder that their names are relative to.
+            policy: `live`, `now` or `end`: when they are taken.
+        """
+        not_yet("save()", "files are not kept yet; they stay where they are")
+        return []
+
+    def watch(
+        self,
+        models: object,
+        criterion: object = None,
+        log: str | None = "gradients",
+        log_freq: int = 1000,
+        idx: int | None = None,
+        log_graph: bool = False,
+    ) -> None:
+        """Logs gradients and parameters of models: not yet, which is said once.
+
+        Args:
+            models: a model or several.
+            criterion: the loss function.
+            log: `gradients`, `parameters` or `all`.
+            log_freq: every so many batches.
+            idx: the number of the first model.
+            log_graph: the graph of the model too.
+        """
+        not_yet("watch()", "gradients and parameters are not logged by themselves yet; log what you compute of them")
+
+    def unwatch(self, models: object = None) -> None:
+        """Ends what `watch` began: nothing yet.
+
+        Args:
+            models: a model or several; all where not given.
+        """
+
+    def mark_preempting(self) -> None:
+        """Tells that the run is about to be preempted: makes durable what was logged so far.
+
+        A run whose process is then killed is `crashed`, as any; `init(resume="auto")` lets it go on.
+        """
+        self.sync()
+
+    def _define(self, metric: Metric) -> None:
+        words = None if metric.summary is None else list(metric.summary)
+        self.define(metric.name, metric.step_metric, words, metric.goal, metric.hidden, metric.step_sync)
+
+    def _metric(self, name: str) -> Metric | None:
+        """What was defined under a name, by this process or before."""
+        known = self._metrics.get(name)
+        if known is None and not self._fresh and name in self._known()["metrics"]:
+            step_metric, summary, goal, hidden = self._known()["metrics"][name]
+            known = Metric(name, step_metric, True, None if summary is None else tuple(summary), goal, hidden)
+        return known
+
     @property
     def _is_mine(self) -> bool:
         return not self._joined and self._process == os.getpid()
 
-    def finish(self, exit_code: int = 0) -> None:
-        """Ends the run, as finished or, where `exit_code` is not 0, as failed, and prints its summary to stderr.
+    def finish(self, exit_code: int | None = None) -> None:
+        """Ends the run and prints its summary to stderr: as finished, or as failed where there is an `exit_code` but 0.
 
         Rows that are logged later are still kept. In a process that did not start the run, a forked child for example,
         this makes durable what the process logged, and the run goes on.
         """
-        self._end("finished" if exit_code == 0 else "failed", exit_code)
+        self._end("failed" if exit_code else "finished", exit_code or 0)
 
     def _end(self, state: str, exit_code: int) -> None:
         from runlake import _live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,21 +142,37 @@ class Config(Tree):
 class Summary(Config):
     """What a run says of itself at the end: `run.summary["best/accuracy"] = 0.93`.
 
-    Reading a metric that was not set gives the value that this process logged last.
+    Reading a metric that was not set gives the value that this process logged last, or what `Run.define_metric` asked
+    for.
     """
 
-    __slots__ = ("_last",)
+    __slots__ = ("_last", "_names")
 
-    _last: Callable[[str], float | None]
+    _last: Callable[[str], Any]
+    _names: Callable[[], Iterable[str]]
 
     def __init__(
         self,
         changed: Callable[[str], None],
-        last: Callable[[str], float | None],
+        last: Callable[[str], Any],
+        names: Callable[[], Iterable[str]],
         earlier: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__({}, changed, earlier)
         object.__setattr__(self, "_last", last)
+        object.__setattr__(self, "_names", names)
+
+    def __iter__(self) -> Iterator[str]:
+        said = list(self._known())
+        logged = [name for name in self._names() if name not in self._known() and not name.startswith("system/")]
+        return iter(said + [name for name in logged if self._last(name) is not None])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """A copy as nested dicts, with what was logged."""
+        return {key: plain(self[key]) for key in self}
 
     def __getitem__(self, key: str) -> Any:
         try:
