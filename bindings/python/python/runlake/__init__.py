@@ -51,11 +51,14 @@ from runlake.as_wandb import alias_wandb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runlake._api import Api, Runs, StoredRun
+
     run: Run | None
     config: Config
     summary: Summary
 
 __all__ = [
+    "Api",
     "Chart",
     "Config",
     "CorruptLake",
@@ -75,9 +78,11 @@ __all__ = [
     "RowDropped",
     "Run",
     "RunInfo",
+    "Runs",
     "Settings",
     "SnapshotExpired",
     "StorageError",
+    "StoredRun",
     "Summary",
     "UnsupportedLake",
     "__version__",
@@ -100,6 +105,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    # What only readers need is loaded when somebody asks for it.
+    if name in ("Api", "Runs", "StoredRun"):
+        from runlake import _api
+
+        return getattr(_api, name)
     # These three follow the live run, so they cannot be plain variables of the module.
     if name in ("run", "config", "summary"):
         from runlake import _live
