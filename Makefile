@@ -77,7 +77,7 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	cargo bench --quiet -p runlake-benches --bench sustained
 	echo "[3/7] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
-	$(BIN)/pip install --quiet numpy "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
+	$(BIN)/pip install --quiet numpy wandb "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
 	echo "[4/7] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
 	echo "[5/7] python_training.py: what logging costs a training, about 3 minutes"

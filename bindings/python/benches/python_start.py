@@ -1,13 +1,15 @@
 """What it costs to start and to end: `import`, `init`, a new lake, a thousand short programs, `finish`, SIGTERM.
 
-    python benches/python_start.py [--check]
+    python benches/python_start.py [--check] [--only PART]
 
-With `--check` the exit code is 1 where a limit is missed.
+With `--check` the exit code is 1 where a limit is missed. Where wandb is installed, the smallest program is timed
+beside the same one of wandb, offline.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
@@ -20,6 +22,7 @@ from pathlib import Path
 from table import Figure, percentile, show, verdict
 
 IMPORTS = 40
+SMALLEST_RUNS = 10
 RUNS = 10_000
 DEAD = 100
 ORPHAN_BYTES = 4 << 30
@@ -36,6 +39,20 @@ start = time.perf_counter_ns()
 run = runlake.init('bench')
 print(time.perf_counter_ns() - start)
 run.log({'x': 1.0})
+run.finish()
+"""
+
+SMALLEST = """
+import runlake
+run = runlake.init(project="bench")
+run.log({"loss": 1.0})
+run.finish()
+"""
+
+SMALLEST_OF_WANDB = """
+import wandb
+run = wandb.init(project="bench", mode="offline")
+run.log({"loss": 1.0})
 run.finish()
 """
 
@@ -98,11 +115,11 @@ print(time.perf_counter_ns() - start, found[0])
 """
 
 
-def run(source: str, store: Path, code: int = 0) -> str:
+def run(source: str, store: Path, code: int = 0, **environment: str) -> str:
     """Runs a program with the lake `store` and returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", source],
-        env={**os.environ, "RUNLAKE_STORE": str(store)},
+        env={**os.environ, "RUNLAKE_STORE": str(store), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -149,6 +166,29 @@ def imports(store: Path) -> Iterator[Figure]:
     yield Figure("import runlake, p50", percentile(alone, 0.5), "ms", 60, note)
 
 
+def smallest(store: Path) -> Iterator[Figure]:
+    """The smallest program that logs, from start to end, beyond one that does nothing; beside that of wandb."""
+    peer = importlib.util.find_spec("wandb") is not None
+    programs = {"bare": "pass", "runlake": SMALLEST, **({"wandb": SMALLEST_OF_WANDB} if peer else {})}
+    taken: dict[str, list[float]] = {name: [] for name in programs}
+    environment = {"WANDB_DIR": str(store.parent), "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
+    run(SMALLEST, store)
+    for _ in range(SMALLEST_RUNS):
+        # In turn, so that what else the machine does falls on all alike.
+        for name, source in programs.items():
+            start = time.perf_counter_ns()
+            run(source, store, **environment)
+            taken[name].append((time.perf_counter_ns() - start) / 1e6)
+    bare = percentile(taken["bare"], 0.5)
+    ours = percentile(taken["runlake"], 0.5) - bare
+    note = f"of {SMALLEST_RUNS}, p99 {percentile(taken['runlake'], 0.99) - bare:.0f}; bare {bare:.0f}"
+    yield Figure("import, init, 1 log, finish, beyond bare Python, p50", ours, "ms", 120, note)
+    if peer:
+        theirs = percentile(taken["wandb"], 0.5) - bare
+        yield Figure("the same with wandb offline, p50", theirs, "ms")
+        yield Figure("wandb offline / runlake", theirs / ours, "times", 15, at_least=True)
+
+
 def orphan_bytes(store: Path) -> int:
     return sum(path.stat().st_size for path in store.glob("log/*/*.log"))
 
@@ -183,8 +223,8 @@ for _ in range({STARTS}):
     yield Figure("init() again in the same process, p99", percentile(taken, 0.99), "ms", 15, note)
 
 
-def new_lakes(folder: Path) -> Iterator[Figure]:
-    taken = [float(run(TIMED_INIT, folder / f"new{n}.lake")) / 1e6 for n in range(NEW)]
+def new_lakes(store: Path) -> Iterator[Figure]:
+    taken = [float(run(TIMED_INIT, store.with_name(f"new{n}.lake"))) / 1e6 for n in range(NEW)]
     note = f"p99 {percentile(taken, 0.99):.1f}"
     yield Figure("init() where there is no lake, p50", percentile(taken, 0.5), "ms", 60, note)
 
@@ -248,14 +288,18 @@ print(*[row[0] for row in lake.sql("select distinct state from runs order by 1")
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true", help="fail where a limit is missed")
-    check = arguments.parse_args().check
+    parts = {part.__name__: part for part in (imports, smallest, new_lakes, starts, many_short, ends)}
+    arguments.add_argument("--only", choices=parts, help="measure this part only")
+    given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures = [*imports(folder / "none.lake"), *new_lakes(folder), *starts(folder / "runs.lake")]
-        figures += many_short(folder / "short.lake")
-        figures += ends(folder / "ends.lake")
+        chosen = [given.only] if given.only else list(parts)
+        figures = []
+        for part in chosen:
+            (folder / part).mkdir()
+            figures += parts[part](folder / part / "runs.lake")
     show("Starting and ending", figures)
-    return verdict(figures, check)
+    return verdict(figures, given.check)
 
 
 if __name__ == "__main__":
