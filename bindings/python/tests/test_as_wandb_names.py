@@ -49,10 +49,8 @@ def called(name: str) -> str:
 
 
 def stands(name: str) -> bool:
-    """Whether the page speaks of a name, or of the class that it belongs to."""
-    words = called(name).split(".")
-    owners = [".".join(words[: end + 1]) for end in range(len(words))]
-    return any(fnmatch.fnmatchcase(owner, pattern) for owner in owners for pattern in NAMES)
+    """Whether the page speaks of a name."""
+    return any(fnmatch.fnmatchcase(called(name), pattern) for pattern in NAMES)
 
 
 def parameters_that_stand(name: str, parameters: set[str]) -> set[str]:
@@ -80,7 +78,7 @@ def find() -> Iterator[Any]:
             if inspect.ismodule(value) and not hasattr(value, word):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(f"{value.__name__}.{word}")
-            if word in getattr(value, "__annotations__", {}) and not hasattr(value, word):
+            if inspect.isclass(value) and not hasattr(value, word) and word in attributes(value):
                 return None
             try:
                 value = inspect.getattr_static(value, word) if inspect.isclass(value) else getattr(value, word)
@@ -94,6 +92,13 @@ def find() -> Iterator[Any]:
     for module in [module for module in sys.modules if module.partition(".")[0] == "wandb"]:
         del sys.modules[module]
     os.environ.pop("PYTHONPATH") if variable is None else os.environ.update(PYTHONPATH=variable)
+
+
+def attributes(kind: type) -> set[str]:
+    """What instances of a class have that the class has not: annotated in it, or set by its methods."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    targets = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    return {*getattr(kind, "__annotations__", {}), *(target.attr for target in targets)}
 
 
 def unused(function: Any) -> set[str]:

@@ -4,8 +4,9 @@
     python wandb_oracle.py --record VENV/bin/python   # records it, in wandb_scripts/stored.json
 
 wandb's files are read by wandb's own reader, `wandb leet inspect`. Of both sides there is: what the script printed
-and how it ended; and of each run its attributes, its configuration, its rows and its summary. Numbers are compared as
-numbers (`True` is 1), nested keys joined by dots. Left out are wandb's own keys, which begin with `_`, and its objects.
+and how it ended; and of each run its attributes, its configuration, its rows, its summary, and what was said of its
+metrics. Numbers are compared as numbers (`True` is 1), nested keys joined by dots. Left out are wandb's own keys, which
+begin with `_`, and its objects.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def _folded(records: list[dict[str, Any]]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     rows: dict[int, dict[str, Any]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     exit_code = None
     for record in records:
         kind = record["type"]
@@ -101,6 +103,9 @@ def _folded(records: list[dict[str, Any]]) -> dict[str, Any]:
         elif kind == "history":
             row = rows.setdefault(said["step"]["num"], {})
             row |= said["item"]
+        elif kind == "metric" and not said.get("expanded_from_glob"):
+            name = said.get("name") or said["glob_name"]
+            metrics[name] = said if said.get("_control", {}).get("overwrite") else _merged(metrics.get(name, {}), said)
         elif kind == "exit":
             exit_code = said.get("exit_code", 0)
     return {
@@ -117,6 +122,14 @@ def _folded(records: list[dict[str, Any]]) -> dict[str, Any]:
         "config": _flat(config),
         "summary": _flat(summary),
         "rows": [[step, row] for step in sorted(rows) if (row := _flat(rows[step]))],
+        "metrics": {
+            name: {
+                "step_metric": said.get("step_metric"),
+                "hidden": bool(said.get("options", {}).get("hidden")),
+                "summary": sorted(key for key, on in said.get("summary", {}).items() if on and key != "none"),
+            }
+            for name, said in sorted(metrics.items())
+        },
     }
 
 
@@ -149,9 +162,29 @@ def _in_lake(store: str) -> list[dict[str, Any]]:
                     ]
                     for line in history
                 ],
+                "metrics": _defined(lake, row),
             }
         )
     return runs
+
+
+def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """A record over an earlier one, as wandb puts them together."""
+    inner = {key: _merged(before.get(key, {}), value) for key, value in after.items() if isinstance(value, dict)}
+    return {**before, **after, **inner}
+
+
+def _defined(lake: Any, row: dict[str, Any]) -> dict[str, Any]:
+    """What was said of the metrics of a run."""
+    condition = f"project = '{row['project']}' and run_id = '{row['run_id']}'"
+    return {
+        line["metric"]: {
+            "step_metric": line["step_metric"],
+            "hidden": bool(line["hidden"]),
+            "summary": sorted(line["summary"] or []),
+        }
+        for line in lake.sql(f"select * from metrics where {condition} order by metric").to_dicts()
+    }
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -183,6 +216,7 @@ def differences(wandb: dict[str, Any], ours: dict[str, Any]) -> list[str]:
         found += _unequal(f"{where} attributes", _given(theirs["attributes"]), run["attributes"], extra=True)
         found += _unequal(f"{where} config", theirs["config"], run["config"])
         found += _unequal(f"{where} summary", theirs["summary"], run["summary"])
+        found += _unequal(f"{where} metrics", theirs["metrics"], run["metrics"])
         found += _unequal(f"{where} rows", _points(theirs["rows"]), _points(run["rows"]))
     return found
 

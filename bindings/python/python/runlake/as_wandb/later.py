@@ -6,15 +6,10 @@ from runlake._errors import not_yet
 from runlake.as_wandb.errors import UnsupportedError
 
 WHAT = {
-    "define_metric()": "fills in step metrics, and is not kept with the run yet",
-    "alert()": "tells nobody yet",
-    "mark_preempting()": "not kept with the run yet",
-    "save()": "stores no files yet; they stay where they are",
     "artifacts": "not stored yet; their files stay where they are",
     "images, audio, video, tables, plots and other media": "not stored yet; the numbers logged beside them are",
     "histograms": "not stored yet; the numbers logged beside them are",
     "text and lists": "the summary keeps the last one of each key; those before are not stored yet",
-    "watch()": "logs no gradients and parameters yet",
     "console output": "not stored yet",
     "log_code()": "stores no code yet; the git commit is kept with the run",
     "sync_tensorboard": "reads nothing of TensorBoard yet; log the numbers themselves",

@@ -11,7 +11,7 @@ from runlake._errors import DataWarning, InvalidArgument
 from runlake.as_wandb import later
 from runlake.as_wandb.config import Config, plain
 from runlake.as_wandb.errors import UsageError
-from runlake.as_wandb.metric import Metric, StepMetrics, checked
+from runlake.as_wandb.metric import checked
 from runlake.as_wandb.settings import Settings
 from runlake.as_wandb.summary import Summary
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     import runlake
+    from runlake._metric import Metric
     from runlake.as_wandb.artifact import Artifact
 
 _NUMBERS = frozenset({float, int, bool})
@@ -60,8 +61,8 @@ class Run:
         self._step = self._starting_step = step
         self._finished = False
         self._start_time = time.time()
-        self._step_metrics = StepMetrics()
         self._texts: dict[str, Any] = {}
+        self._summaries: dict[str, tuple[str, ...]] = {}
         self._dir: str | None = None
         self._config = Config(kept.config)
         self._summary = Summary(kept)
@@ -223,7 +224,7 @@ class Run:
         if step is not None:
             self._step = max(int(step), self._step)
         at = self._step if step is None else int(step)
-        if row := self._step_metrics.complete(self._numbers(data)):
+        if row := self._numbers(data):
             self._kept.log(row, at)
             self._summary.logged(row)
         if (commit or (commit is None and step is None)) and at == self._step:
@@ -299,10 +300,15 @@ class Run:
             Error: an argument cannot be meant so.
         """
         self._live("define_metric")
-        metric = checked(name, step_metric, step_sync, hidden, summary)
-        later.say("define_metric()")
-        self._step_metrics.define(metric)
-        return metric
+        checked(name, step_metric, step_sync, hidden, summary, overwrite)
+        if summary and not overwrite:
+            # What is said of a summary adds to what was said of it before.
+            words = (*self._summaries.get(name, ()), *summary.split(","))
+            summary = ",".join(dict.fromkeys(words))
+        self._summaries[name] = tuple((summary or "").split(",")) if summary else self._summaries.get(name, ())
+        return self._kept.define_metric(
+            name, step_metric=step_metric, step_sync=step_sync, hidden=hidden, summary=summary, overwrite=overwrite
+        )
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Ends the run: as failed where `exit_code` is not 0."""
@@ -310,7 +316,7 @@ class Run:
 
         if not self._finished:
             self._finished = True
-            self._kept.finish(exit_code or 0)
+            self._kept.finish(exit_code)
         session.leave(self)
 
     join = finish
@@ -318,11 +324,11 @@ class Run:
     def save(
         self, glob_str: Any = None, base_path: Any = None, policy: str = "live", glob: bool = True
     ) -> bool | list[str]:
-        """Stores no files yet; returns those that it means.
+        """Keeps files with the run: none yet; see `runlake.Run.save`.
 
         Args:
             glob_str: a file, or a pattern that several match.
-            base_path: taken, and not used.
+            base_path: the folder that their names are relative to.
             policy: `now`, `live` or `end`.
             glob: whether `glob_str` is a pattern.
         """
@@ -331,12 +337,12 @@ class Run:
             return True
         if policy not in ("now", "live", "end"):
             raise ValueError(f"save: policy {policy!r} is none of now, live, end")
-        later.say("save()")
+        pattern = os.fspath(glob_str)
         if not glob:
-            return [os.fspath(glob_str)]
-        from glob import glob as found
+            from glob import escape
 
-        return sorted(found(os.fspath(glob_str), recursive=True))
+            pattern = escape(pattern)
+        return self._kept.save(pattern, base_path, policy)
 
     def restore(
         self, name: str, run_path: str | None = None, replace: bool = False, root: str | None = None
@@ -348,17 +354,17 @@ class Run:
         return open(path, encoding="utf-8")
 
     def alert(self, title: str, text: str, level: Any = None, wait_duration: Any = None) -> None:
-        """Tells nobody yet; a level is `INFO`, `WARN` or `ERROR`."""
+        """Prints an alert; a level is `INFO`, `WARN` or `ERROR`."""
         self._live("alert")
         word = str(getattr(level, "value", level) or "INFO").upper()
         if word not in ("INFO", "WARN", "ERROR"):
             raise ValueError(f"alert: level {level!r} is none of INFO, WARN, ERROR")
-        later.say("alert()")
+        self._kept.alert(title, text, word, wait_duration)
 
     def mark_preempting(self) -> None:
-        """Says that the run is about to be stopped by its scheduler; not kept yet."""
+        """Says that the run is about to be stopped by its scheduler: what was logged is made durable."""
         self._live("mark_preempting")
-        later.say("mark_preempting()")
+        self._kept.mark_preempting()
 
     def watch(
         self,
@@ -370,10 +376,11 @@ class Run:
         log_graph: bool = False,
     ) -> None:
         """Logs no gradients and parameters yet."""
-        later.say("watch()")
+        self._kept.watch(models, criterion, log, log_freq, idx, log_graph)
 
     def unwatch(self, models: Any = None) -> None:
         """Nothing is watched."""
+        self._kept.unwatch(models)
 
     def write_logs(self, text: str) -> None:
         """Stores no console output yet."""

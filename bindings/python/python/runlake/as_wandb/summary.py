@@ -28,9 +28,7 @@ class Summary(MutableMapping[str, "Any"]):
         try:
             return self._kept.summary[key]
         except KeyError:
-            inner = {
-                name[len(key) + 1 :]: self._kept.summary[name] for name in self._logged() if name.startswith(f"{key}.")
-            }
+            inner = {name[len(key) + 1 :]: self._kept.summary[name] for name in self if name.startswith(f"{key}.")}
             if not inner:
                 raise
             return _nested(inner)
@@ -43,10 +41,10 @@ class Summary(MutableMapping[str, "Any"]):
         del self._kept.summary[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self._kept.summary, *self._logged())))
+        return iter(self._kept.summary)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._kept.summary)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -79,9 +77,6 @@ class Summary(MutableMapping[str, "Any"]):
 
     def _as_dict(self) -> dict[str, Any]:
         return dict(self)
-
-    def _logged(self) -> list[str]:
-        return [] if self._kept.disabled else self._kept.metrics()
 
 
 def _nested(dotted: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ patched: dict[str, list[object]] = {"tensorboard": [], "keras": [], "gym": []}
 
 _LATER = {
     "AlertLevel": "runlake.as_wandb.alert",
+    "Api": "runlake.as_wandb.api",
     "Artifact": "runlake.as_wandb.artifact",
     "ArtifactTTL": "runlake.as_wandb.artifact",
     "Audio": "runlake.as_wandb.media",
@@ -57,7 +58,7 @@ _LATER = {
 """Where names are that most programs do not need: they are loaded when they are asked for."""
 
 _MODULE_NAMES = """
-data_types env errors integration keras lightgbm plot sdk util wandb_agent wandb_run xgboost
+apis data_types env errors integration keras lightgbm plot sdk util wandb_agent wandb_run xgboost
 """
 _MODULES = frozenset(_MODULE_NAMES.split())
 _ELSEWHERE = {
@@ -78,6 +79,7 @@ _CALLS = frozenset(_CALLED.split())
 
 __all__ = [
     "AlertLevel",
+    "Api",
     "Artifact",
     "ArtifactTTL",
     "Audio",

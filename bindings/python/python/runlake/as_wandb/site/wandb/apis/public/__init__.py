@@ -1,0 +1,5 @@
+"""Reading runs."""
+
+from runlake.as_wandb.api import Api, Project, Projects, Run, Runs
+
+__all__ = ["Api", "Project", "Projects", "Run", "Runs"]
