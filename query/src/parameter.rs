@@ -26,7 +26,7 @@ pub enum Parameter {
     /// A text; a time is one, as in `'2026-11-26T10:00:00Z'`.
     Text(String),
     /// Several; `in ($ids)` looks among them.
-    List(Vec<Parameter>),
+    List(Vec<Self>),
 }
 
 impl Parameter {
