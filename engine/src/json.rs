@@ -51,9 +51,9 @@ fn doubles(text: &str) -> Vec<f64> {
     let (mut found, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(|letter: char| matches!(letter, '"' | '-' | '0'..='9')) {
         rest = &rest[at..];
-        let len = if rest.starts_with('"') {
+        let len = if let Some(quoted) = rest.strip_prefix('"') {
             let mut escaped = false;
-            let end = rest[1..].find(|letter| {
+            let end = quoted.find(|letter| {
                 let ends = letter == '"' && !escaped;
                 escaped = letter == '\\' && !escaped;
                 ends

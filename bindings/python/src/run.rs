@@ -11,7 +11,7 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyMapping, PyString},
 };
-use runlake_engine::{Definition, Filter, LabelsId, MetricId, Run, State};
+use runlake_engine::{Definition, Filter, Goal, LabelsId, MetricId, Run, State};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -72,12 +72,11 @@ impl Gathered {
     /// Adds what a call brought; of a metric the newer value counts.
     fn add(&mut self, row: &Row<'_>) {
         for (&place, &(id, value)) in row.places.iter().zip(&row.points) {
-            match self.places.iter().position(|&known| known == place) {
-                Some(at) => self.points[at].1 = value,
-                None => {
-                    self.places.push(place);
-                    self.points.push((id, value));
-                }
+            if let Some(at) = self.places.iter().position(|&known| known == place) {
+                self.points[at].1 = value;
+            } else {
+                self.places.push(place);
+                self.points.push((id, value));
             }
         }
     }
@@ -432,10 +431,10 @@ impl PyRun {
 
     /// Says what a metric is, or all that a pattern matches. `summary` is `None` where nothing is said of it. With
     /// `step_sync`, rows with the metric get the last value of its step metric.
-    #[expect(clippy::too_many_arguments, reason = "`runlake.Run.define_metric` names them")]
     #[expect(
-        clippy::needless_pass_by_value,
-        reason = "Python hands over what it made of its argument"
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "`runlake.Run.define_metric` names them"
     )]
     fn define(
         &self,
@@ -498,8 +497,8 @@ impl PyRun {
             for one in &known.metrics {
                 let words =
                     one.summary.as_ref().map(|words| words.iter().map(|word| word.as_str()));
-                let words = words.map(|words| words.collect::<Vec<_>>());
-                let goal = one.goal.map(|goal| goal.as_str());
+                let words = words.map(Iterator::collect::<Vec<_>>);
+                let goal = one.goal.map(Goal::as_str);
                 metrics.set_item(&one.metric, (&one.step_metric, words, goal, one.hidden))?;
             }
             dict.set_item("metrics", metrics)?;
@@ -685,14 +684,7 @@ impl PyRun {
         if writing.gathered.as_ref().is_some_and(|gathered| !gathered.takes(step, labels)) {
             refused = self.log_gathered(&mut writing);
         }
-        if !commit {
-            let gathered = writing.gathered.get_or_insert_with(|| {
-                let (places, points) = (Vec::new(), Vec::new());
-                Box::new(Gathered { process: process::id(), step, labels, places, points })
-            });
-            gathered.step = gathered.step.or(step);
-            gathered.add(&row);
-        } else {
+        if commit {
             if let Some(mut gathered) = writing.take_gathered() {
                 gathered.add(&row);
                 step = step.or(gathered.step);
@@ -705,6 +697,13 @@ impl PyRun {
                     Err(error) => refused = Err(error),
                 }
             }
+        } else {
+            let gathered = writing.gathered.get_or_insert_with(|| {
+                let (places, points) = (Vec::new(), Vec::new());
+                Box::new(Gathered { process: process::id(), step, labels, places, points })
+            });
+            gathered.step = gathered.step.or(step);
+            gathered.add(&row);
         }
         if let Err(error) = refused {
             drop(writing);

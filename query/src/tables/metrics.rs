@@ -2,7 +2,7 @@
 
 use arrow::{array::ArrayRef, datatypes::SchemaRef};
 use datafusion::{common::Result, logical_expr::Expr};
-use runlake_engine::{Filter, Snapshot};
+use runlake_engine::{Filter, Goal, Snapshot};
 
 use super::{
     column::{self, BOOLEAN, TEXT},
@@ -46,7 +46,7 @@ impl Rows for Metrics {
             "summary" => column::lists(all.clone().map(|(_, one)| {
                 one.summary.as_ref().map(|words| words.iter().map(|word| word.as_str()))
             })),
-            "goal" => column::texts(all.clone().map(|(_, one)| one.goal.map(|goal| goal.as_str()))),
+            "goal" => column::texts(all.clone().map(|(_, one)| one.goal.map(Goal::as_str))),
             _ => column::booleans(all.clone().map(|(_, one)| Some(one.hidden))),
         };
         Ok((columns.iter().map(array).collect(), rows.len()))

@@ -252,17 +252,14 @@ class StoredRun:
         self.heartbeat_at: str | None = _iso(row["heartbeat_at"])
         self.config: dict[str, Any] = json.loads(row["config"] or "{}")
         self._summary = None if row.get("summary") is None else Summed(self, json.loads(row["summary"]))
-        self._told = self._said()
 
     def _said(self) -> dict[str, dict[str, Any]]:
         """What may be changed, by kind, as it is now."""
-        import copy
-
-        words = {"name": self.name, "notes": self.notes, "group_name": self.group, "job_type": self.job_type}
+        words = zip(_WORDS, (self.name, self.notes, self.group, self.job_type), strict=True)
         return {
-            "run": {key: value for key, value in words.items() if value is not None},
+            "run": {key: value for key, value in words if value is not None},
             "tag": {str(tag): True for tag in self.tags},
-            "config": copy.deepcopy(self.config),
+            "config": self.config,
         }
 
     def _document(self) -> dict[str, Any]:
@@ -385,19 +382,16 @@ class StoredRun:
 
     def update(self) -> None:
         """Keeps what was changed of name, notes, group, job_type, tags and config."""
-        said = self._said()
+        import json
+
+        # What was read is read again: most runs are never changed, and a copy of each would take as long as reading it.
+        told, said = StoredRun(self._api, self._row)._said(), self._said()
         for kind, now in said.items():
-            before = self._told[kind]
-            self._edit(
-                kind,
-                {
-                    key: value
-                    for key, value in now.items()
-                    if key not in before or not _filters.same(before[key], value)
-                },
-                [key for key in before if key not in now],
-            )
-        self._told = said
+            before = told[kind]
+            new = {key: now[key] for key in now if key not in before or not _filters.same(before[key], now[key])}
+            self._edit(kind, new, [key for key in before if key not in now])
+        self._row = {**self._row, **dict.fromkeys(_WORDS), **said["run"], "tags": list(said["tag"])}
+        self._row["config"] = json.dumps(self.config, default=str)
 
     def save(self) -> None:
         """Another word for `update`."""
@@ -544,6 +538,9 @@ class StoredRun:
     def __repr__(self) -> str:
         return f"<runlake.StoredRun {self.project}/{self.id} ({self.state})>"
 
+
+_WORDS = ("name", "notes", "group_name", "job_type")
+"""What is said of a run in words, by column."""
 
 _OURS = ("_step", "_timestamp", "_runtime")
 """What every row of a history has besides its metrics."""
