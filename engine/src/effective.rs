@@ -1,10 +1,14 @@
-//! Which points count: a later launch hides earlier points of the same series from its first step on.
+//! Which points count: a later launch hides earlier points of the same series from its first step on, and, where it went back to
+//! a step, of all series of the run behind that step.
 
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{Filter, Points, Result, RunInfo, SegmentMeta, SeriesKey, deletion::RunKeys, segment};
+use crate::{
+    Fact, FactKind, Filter, Points, Result, RunInfo, SegmentMeta, SeriesKey, deletion::RunKeys,
+    runs::Launches, segment,
+};
 
 /// For each series of an earlier launch, the step from which a later launch hides it; for each series of a deleted run, the
 /// least step. Empty where every run has one launch and none is deleted, so that the common case costs nothing.
@@ -31,22 +35,24 @@ impl Hidden {
     }
 
     /// What is hidden of the series that `filter` wants. Reads the indexes of the segments; data pages only of files
-    /// that somebody else wrote. `runs` is asked about runs of several launches only.
+    /// that somebody else wrote. `runs` is asked about runs of several launches, and those that are [`rewound`], only.
     pub(crate) fn of(
         segments: &[Arc<SegmentMeta>],
         tail: &[Arc<Points>],
         runs: impl FnOnce(&Filter) -> Result<Arc<Vec<Arc<RunInfo>>>>,
+        rewound: &RunKeys,
         deleted: &RunKeys,
         filter: &Filter,
     ) -> Result<Self> {
         let spans = Span::all(segments, tail, filter)?;
-        let several = of_several_launches(&spans);
-        if several.is_empty() {
+        let mut asked = of_several_launches(&spans);
+        asked.extend(rewound.iter().map(|(project, run_id)| (&**project, &**run_id)));
+        if asked.is_empty() {
             return Ok(Self::default().with_deleted(&spans, deleted));
         }
-        let ids = several.iter().map(|(_, run_id)| (*run_id).to_owned()).collect();
+        let ids = asked.iter().map(|(_, run_id)| (*run_id).to_owned()).collect();
         let runs = runs(&Filter { runs: Some(ids), ..Filter::default() })?;
-        let launches = runs.iter().map(|run| (&*run.project, &*run.run_id, &*run.launches));
+        let launches = runs.iter().map(|run| (&*run.project, &*run.run_id, run.launches()));
         Ok(Self::of_spans(&spans, launches).with_deleted(&spans, deleted))
     }
 
@@ -81,20 +87,25 @@ impl Hidden {
     /// known comes before those, by name.
     pub(crate) fn of_spans<'a>(
         spans: &'a [Span],
-        launches: impl Iterator<Item = (&'a str, &'a str, &'a [Arc<str>])>,
+        launches: impl Iterator<Item = (&'a str, &'a str, Launches<'a>)>,
     ) -> Self {
-        let several = of_several_launches(spans);
+        let mut several = of_several_launches(spans);
         let mut hidden = Self::default();
+        let mut places: FxHashMap<(&str, &str, &str), usize> = FxHashMap::default();
+        let mut rewinds: FxHashMap<(&str, &str), &[(usize, i64)]> = FxHashMap::default();
+        for (project, run_id, launches) in launches {
+            if !launches.rewinds.is_empty() {
+                several.insert((project, run_id));
+                rewinds.insert((project, run_id), launches.rewinds);
+            }
+            if several.contains(&(project, run_id)) {
+                let names = launches.names.iter().enumerate();
+                places.extend(names.map(|(place, launch)| ((project, run_id, &**launch), place)));
+            }
+        }
         if several.is_empty() {
             return hidden;
         }
-        let places: FxHashMap<(&str, &str, &str), usize> = launches
-            .filter(|(project, run_id, _)| several.contains(&(project, run_id)))
-            .flat_map(|(project, run_id, launches)| {
-                let launches = launches.iter().enumerate();
-                launches.map(move |(place, launch)| ((project, run_id, &**launch), place))
-            })
-            .collect();
         let rank =
             |key: &SeriesKey| places.get(&(&*key.project, &*key.run_id, &*key.launch)).copied();
         let mut spans: Vec<_> = spans
@@ -108,10 +119,15 @@ impl Hidden {
                 .then_with(|| (b_rank, &b.key.launch).cmp(&(a_rank, &a.key.launch)))
         });
         for series in spans.chunk_by(|(a, _), (b, _)| series_of(&a.key) == series_of(&b.key)) {
+            let rewinds = rewinds.get(&run_of(&series[0].0.key)).copied().unwrap_or_default();
+            // The first step of a later launch.
             let mut from: Option<i64> = None;
             for parts in series.chunk_by(|(a, _), (b, _)| a.key.launch == b.key.launch) {
                 let last = parts.iter().map(|(span, _)| span.last).max();
-                if let (Some(from), Some(last)) = (from, last)
+                let later = rewinds.iter().filter(|(place, _)| Some(*place) > parts[0].1);
+                // Behind the greatest step there is none.
+                let kept = later.map(|(_, kept)| *kept).min().and_then(|kept| kept.checked_add(1));
+                if let (Some(from), Some(last)) = (from.into_iter().chain(kept).min(), last)
                     && from <= last
                 {
                     hidden.from.insert(parts[0].0.key.clone(), from);
@@ -121,6 +137,26 @@ impl Hidden {
         }
         hidden
     }
+}
+
+/// The runs of which a launch went back, among those that `filter` wants. Reads the segments of facts that tell of it; `facts_of`
+/// reads one.
+pub(crate) fn rewound(
+    segments: &[Arc<SegmentMeta>],
+    tail: &[Arc<Vec<Fact>>],
+    filter: &Filter,
+    facts_of: impl Fn(&SegmentMeta) -> Result<Arc<Vec<Fact>>>,
+) -> Result<RunKeys> {
+    let mut runs = RunKeys::default();
+    let mut see = |facts: &[Fact]| {
+        let rewinds = facts.iter().filter(|fact| fact.kind == FactKind::Rewind);
+        runs.extend(rewinds.map(|fact| (Arc::clone(&fact.project), Arc::clone(&fact.run_id))));
+    };
+    for meta in segments.iter().filter(|meta| meta.tells_of_rewind && filter.may_want(meta)) {
+        see(&facts_of(meta)?);
+    }
+    tail.iter().for_each(|facts| see(facts));
+    Ok(runs)
 }
 
 /// The runs that several launches logged to.
@@ -209,9 +245,18 @@ mod tests {
     }
 
     fn hidden(parts: &[(&str, &str, i64, i64)], launches: &[&str]) -> Vec<(String, String, i64)> {
+        hidden_behind(parts, launches, &[])
+    }
+
+    fn hidden_behind(
+        parts: &[(&str, &str, i64, i64)],
+        launches: &[&str],
+        rewinds: &[(usize, i64)],
+    ) -> Vec<(String, String, i64)> {
         let launches: Vec<Arc<str>> = launches.iter().map(|&launch| launch.into()).collect();
         let spans = spans(parts);
-        let hidden = Hidden::of_spans(&spans, [("p", "r", &*launches)].into_iter());
+        let launches = Launches { names: &launches, rewinds };
+        let hidden = Hidden::of_spans(&spans, [("p", "r", launches)].into_iter());
         let mut hidden: Vec<_> = hidden
             .series()
             .map(|(key, from)| (key.metric.to_string(), key.launch.to_string(), from))
@@ -244,6 +289,29 @@ mod tests {
         let parts = [("x", "a", 0, 99), ("x", "b", 50, 99), ("x", "c", 30, 40), ("x", "c", 20, 25)];
         let expected = [("a", 20), ("b", 20)].map(|(l, from)| ("x".to_owned(), l.to_owned(), from));
         assert_eq!(hidden(&parts, &["a", "b", "c"]), expected);
+    }
+
+    #[test]
+    fn a_launch_that_was_told_where_to_go_back_to_hides_what_is_behind_that_step_in_all_series() {
+        // The launch `c` went back to step 6, and logs to one series only.
+        let parts = [
+            ("loss", "a", 0, 9),
+            ("loss", "b", 8, 20),
+            ("loss", "c", 9, 30),
+            ("acc", "a", 0, 6),
+            ("acc", "b", 7, 7),
+            ("lr", "old", 0, 7),
+        ];
+        let own = |m: &str, l: &str, from| (m.to_owned(), l.to_owned(), from);
+        let expected =
+            [own("acc", "b", 7), own("loss", "a", 7), own("loss", "b", 7), own("lr", "old", 7)];
+        assert_eq!(hidden_behind(&parts, &["a", "b", "c"], &[(2, 6)]), expected);
+        // What comes later hides by its own first step again, and what the launch itself logged counts.
+        let later = [("loss", "a", 0, 9), ("loss", "c", 3, 30), ("loss", "d", 31, 40)];
+        assert_eq!(hidden_behind(&later, &["a", "c", "d"], &[(1, 2)]), [own("loss", "a", 3)]);
+        // A launch that has logged nothing yet has gone back all the same.
+        assert_eq!(hidden_behind(&parts[..1], &["a", "b"], &[(1, -1)]), [own("loss", "a", 0)]);
+        assert_eq!(hidden_behind(&parts[..1], &["a", "b"], &[(1, i64::MAX)]), []);
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub enum FactKind {
     Launch,
     /// What was defined of a metric, or of all that a pattern matches; the key is the metric. See [`crate::Definition`].
     Metric,
+    /// That a launch went back: the key is the launch, the value the last step that it kept of what earlier launches logged.
+    Rewind,
     /// Rows that a writer could not keep; the key is the writer, the value a count.
     Dropped,
     /// A kind that a later version wrote; kept as it is.
@@ -103,6 +105,7 @@ impl FactKind {
             Self::Tag => "tag",
             Self::Launch => "launch",
             Self::Metric => "metric",
+            Self::Rewind => "rewind",
             Self::Dropped => "dropped",
             Self::Other(text) => text,
         }
@@ -119,6 +122,7 @@ impl From<&str> for FactKind {
             "tag" => Self::Tag,
             "launch" => Self::Launch,
             "metric" => Self::Metric,
+            "rewind" => Self::Rewind,
             "dropped" => Self::Dropped,
             other => Self::Other(other.into()),
         }

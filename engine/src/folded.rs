@@ -17,7 +17,7 @@ use crate::{
     compaction::{self, Compacted, World},
     json,
     log::owner::Liveness,
-    runs,
+    runs::{self, Launches},
     segment::{self, Column, NewSegment, RowsWriter},
     summary::summary,
 };
@@ -275,9 +275,9 @@ impl<'a> Folding<'a> {
         }
         let mut run_rows = RunRows::new(runs.as_mut(), &self.runs);
         let (mut written, mut is_given_up) = (0, false);
-        let launches_of = |run_id: &str| -> &[Arc<str>] {
+        let launches_of = |run_id: &str| {
             let found = self.runs.binary_search_by(|run| (*run.run_id).cmp(run_id));
-            found.map_or(&[], |at| &self.runs[at].launches)
+            found.map_or_else(|_| Launches::default(), |at| self.runs[at].launches())
         };
         if series.is_some() || run_rows.file.is_some() {
             let skips = |key: &SeriesKey| self.deleted.contains(&key.run_id);

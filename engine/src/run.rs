@@ -44,6 +44,7 @@ pub struct RunBuilder {
     attributes: Vec<(String, Value)>,
     config: Map<String, Value>,
     tags: Vec<String>,
+    kept: Option<i64>,
     joins: bool,
 }
 
@@ -57,6 +58,7 @@ impl RunBuilder {
             attributes: Vec::new(),
             config: Map::new(),
             tags: Vec::new(),
+            kept: None,
             joins: false,
         }
     }
@@ -113,6 +115,34 @@ impl RunBuilder {
         self
     }
 
+    /// Goes back to `step` of a run that is there: of what earlier launches logged, only points up to this step count from here on,
+    /// in all series. Nothing is removed. Rows without a step go on behind it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), runlake_engine::Error> {
+    /// use runlake_engine::{Filter, Lake, State};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let lake = Lake::open_or_create(folder.path().join("runs.lake"))?;
+    /// let run = lake.run("digits").id("first").start()?;
+    /// for step in 0..10 {
+    ///     run.log_named(step, &[("loss", 1.0), ("accuracy", 0.5)])?;
+    /// }
+    /// run.finish(State::Finished)?;
+    ///
+    /// let run = lake.run("digits").id("first").resume_from(5).start()?;
+    /// run.log_named(None, &[("loss", 0.25)])?;
+    /// let series = lake.snapshot()?.series(&Filter::default())?;
+    /// let ends: Vec<_> = series.iter().map(|it| (&*it.metric, it.count, it.last_step)).collect();
+    /// assert_eq!(ends, [("accuracy", 6, 5), ("loss", 7, 6)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resume_from(mut self, step: i64) -> Self {
+        self.kept = Some(step);
+        self
+    }
+
     /// Logs to a run that another process started and will end: nothing is said of its state.
     pub fn join(mut self) -> Self {
         self.joins = true;
@@ -122,11 +152,16 @@ impl RunBuilder {
     /// Starts the run: from here on it exists for every reader.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that is empty or longer than 512 bytes, [`Error::Io`] where the lake cannot be
+    /// [`Error::Invalid`] for a name that is empty or longer than 512 bytes and for [`RunBuilder::resume_from`] without an id, [`Error::Io`] where the lake cannot be
     /// written.
     pub fn start(self) -> Result<Run> {
         check_name("project", &self.project)?;
-        let known = self.id.is_some();
+        if self.kept.is_some() && self.id.is_none() {
+            let detail = "only a run that is there, by its id, can go back to a step".to_owned();
+            return Err(Error::Invalid { what: "resume_from", detail });
+        }
+        let known = self.id.is_some() && self.kept.is_none();
+        let next_step = self.kept.map_or(0, |step| step.saturating_add(1));
         let run_id = self.id.unwrap_or_else(short_id);
         check_name("run id", &run_id)?;
         let launch = self.launch.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
@@ -142,7 +177,7 @@ impl RunBuilder {
             name,
             title,
             number,
-            next_step: AtomicI64::new(0),
+            next_step: AtomicI64::new(next_step),
             continues: known,
             past: PerProcess::default(),
             clock: Clock::after(0),
@@ -153,6 +188,9 @@ impl RunBuilder {
         let run = Run { inner };
         run.inner.lake.core().enter(&run);
         run.fact(&FactKind::Launch, &run.inner.name.launch, Some(Value::Bool(true)))?;
+        if let Some(step) = self.kept {
+            run.fact(&FactKind::Rewind, &run.inner.name.launch, Some(step.into()))?;
+        }
         if !self.joins {
             // ORDERING: Relaxed, the flag stands alone.
             run.inner.is_open.store(true, Ordering::Relaxed);

@@ -121,9 +121,22 @@ pub struct RunInfo {
     pub(crate) clock: i64,
     /// The launches that wrote to it, oldest first. The attempt of a launch is its place here, from 0.
     pub launches: Vec<Arc<str>>,
+    /// Which of these launches went back, by their place there, and the last step that each kept of what was there.
+    pub rewinds: Vec<(usize, i64)>,
+}
+
+/// The launches of a run, and which of them went back: see [`RunInfo`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Launches<'a> {
+    pub(crate) names: &'a [Arc<str>],
+    pub(crate) rewinds: &'a [(usize, i64)],
 }
 
 impl RunInfo {
+    pub(crate) fn launches(&self) -> Launches<'_> {
+        Launches { names: &self.launches, rewinds: &self.rewinds }
+    }
+
     /// Seconds from the start to the end, or to the last sign of life.
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a century fit 53 bits")]
     pub fn duration_s(&self) -> Option<f64> {
@@ -198,6 +211,12 @@ impl<'a> Folding<'a> {
         let number = |key: &str| value(&FactKind::Run, key).as_ref().and_then(Value::as_i64);
         let mut launches: Vec<&Fact> = self.launches.values().copied().collect();
         launches.sort_by(|a, b| a.cmp_age(b));
+        let launches: Vec<Arc<str>> =
+            launches.iter().map(|launch| Arc::clone(&launch.key)).collect();
+        let rewind = |(place, launch): (usize, &Arc<str>)| {
+            Some((place, value(&FactKind::Rewind, launch)?.as_i64()?))
+        };
+        let rewinds = launches.iter().enumerate().filter_map(rewind).collect();
         let (mut config, mut summary) = (Map::new(), Map::new());
         let (mut tags, mut metrics, mut dropped_rows) = (Vec::new(), Vec::new(), 0);
         let mut states = Vec::new();
@@ -215,7 +234,7 @@ impl<'a> Folding<'a> {
                 FactKind::Tag => tags.push(fact.key.to_string()),
                 FactKind::Dropped => dropped_rows += count(fact),
                 FactKind::State => states.push((fact, value)),
-                FactKind::Run | FactKind::Launch | FactKind::Other(_) => {}
+                FactKind::Run | FactKind::Launch | FactKind::Rewind | FactKind::Other(_) => {}
             }
         }
         tags.sort_unstable();
@@ -224,8 +243,8 @@ impl<'a> Folding<'a> {
         let heartbeat_at = states.iter().filter_map(|(fact, _)| heartbeat(&fact.key)).max();
         let last_word = self.newest.values().map(|fact| fact.hlc).max();
         let word = self.newest.get(&(&FactKind::Run, Fact::DELETED));
-        let launched = || launches.iter().map(|launch| launch.hlc);
-        let deleted_at = word.and_then(|word| deletion::deleted_at(word, launched()));
+        let launched = self.launches.values().map(|launch| launch.hlc);
+        let deleted_at = word.and_then(|word| deletion::deleted_at(word, launched));
         RunInfo {
             project: Arc::clone(&self.one.project),
             run_id: Arc::clone(&self.one.run_id),
@@ -233,7 +252,8 @@ impl<'a> Folding<'a> {
             group_name: text("group_name"),
             job_type: text("job_type"),
             state,
-            created_at: number("created_at").or_else(|| launches.first().map(|launch| launch.hlc)),
+            created_at: number("created_at")
+                .or_else(|| self.launches.values().map(|launch| launch.hlc).min()),
             finished_at: number("finished_at").or(finished_at),
             heartbeat_at: heartbeat_at.max(last_word),
             tags,
@@ -255,7 +275,8 @@ impl<'a> Folding<'a> {
             deleted_at,
             is_doomed: text(Fact::DELETED).as_deref() == Some(deletion::FOR_GOOD),
             clock: last_word.unwrap_or(0),
-            launches: launches.iter().map(|launch| Arc::clone(&launch.key)).collect(),
+            launches,
+            rewinds,
         }
     }
 }

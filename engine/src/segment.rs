@@ -80,6 +80,8 @@ pub struct SegmentMeta {
     pub expired_rows: u64,
     /// Whether a fact in it says that a run is deleted, or restored.
     pub(crate) tells_of_deletion: bool,
+    /// Whether a fact in it says that a launch went back.
+    pub(crate) tells_of_rewind: bool,
     /// The lake that it came from, until the last merge of that.
     pub(crate) source: Option<String>,
     /// The checksum of the whole file.

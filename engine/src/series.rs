@@ -7,6 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::{
     Filter, Hidden, Points, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
     effective::Span,
+    runs::Launches,
     segment::{self, IndexRow, IndexRows, Summary},
 };
 
@@ -84,7 +85,7 @@ impl SeriesInfo {
     pub(crate) fn stream<'a>(
         segments: &[Arc<SegmentMeta>],
         skips: &dyn Fn(&SeriesKey) -> bool,
-        launches: &dyn Fn(&str) -> &'a [Arc<str>],
+        launches: &dyn Fn(&str) -> Launches<'a>,
         take: &mut dyn FnMut(Vec<Self>) -> Result<bool>,
     ) -> Result<()> {
         let mut indexes: Vec<IndexRows> =
@@ -126,7 +127,7 @@ impl SeriesInfo {
     fn of_piece<'a>(
         segments: &[Arc<SegmentMeta>],
         piece: &mut Vec<(usize, IndexRow)>,
-        launches: &dyn Fn(&str) -> &'a [Arc<str>],
+        launches: &dyn Fn(&str) -> Launches<'a>,
     ) -> Result<Vec<Self>> {
         let spans: Vec<Span> = piece.iter().map(|(_, row)| Span::of(row)).collect();
         let runs = piece.chunk_by(|(_, a), (_, b)| a.key.run_id == b.key.run_id);
@@ -275,7 +276,11 @@ mod tests {
     type Row = (SeriesKey, i64, i64, u64);
 
     /// By hand and slowly, from the definition: rows in the order of logging, launches oldest first.
-    fn model(rows: &[Row], launches: &[Arc<str>]) -> BTreeMap<Key, Vec<(i64, i64, f64)>> {
+    fn model(
+        rows: &[Row],
+        launches: &[Arc<str>],
+        rewinds: &[(usize, i64)],
+    ) -> BTreeMap<Key, Vec<(i64, i64, f64)>> {
         let place = |launch: &str| launches.iter().position(|known| &**known == launch);
         let rank = |key: &SeriesKey| (place(&key.launch), Arc::clone(&key.launch));
         let series = |key: &SeriesKey| {
@@ -287,7 +292,10 @@ mod tests {
             let hidden = rows.iter().any(|(later, first, ..)| {
                 series(later) == series(key) && rank(later) > rank(key) && first <= step
             });
-            if !hidden {
+            let rewound = rewinds
+                .iter()
+                .any(|(later, kept)| Some(*later) > place(&key.launch) && kept < step);
+            if !hidden && !rewound {
                 let point = (*step, *time, f64::from_bits(*bits));
                 effective.entry(series(key)).or_default().push(point);
             }
@@ -310,8 +318,10 @@ mod tests {
             cuts in proptest::collection::vec(0..120_usize, 3),
             order in Just(["one", "two", "three"].map(Arc::<str>::from).to_vec()).prop_shuffle(),
             known in 0..4_usize,
+            rewinds in proptest::collection::vec((0..3_usize, -3..12_i64), 0..2),
         ) {
             let launches = &order[..known];
+            let rewinds: Vec<_> = rewinds.into_iter().filter(|(place, _)| *place < known).collect();
             let table = tempfile::tempdir().unwrap();
             // The first parts become segments, the last ones stay in the tail.
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(logged.len())).collect();
@@ -337,7 +347,9 @@ mod tests {
             let filter = Filter { metrics: Some(vec!["loss".to_owned()]), ..Filter::default() };
             for filter in [Filter::default(), filter] {
                 let spans = Span::all(&segments, &tail, &filter).unwrap();
-                let runs = ["a", "run-b", "zoë"].map(|run| ("p", run, launches));
+                let runs = ["a", "run-b", "zoë"].map(|run| {
+                    ("p", run, Launches { names: launches, rewinds: &rewinds })
+                });
                 let hidden = Hidden::of_spans(&spans, runs.into_iter());
                 let series = SeriesInfo::of(&segments, &tail, &hidden, &filter).unwrap();
 
@@ -346,12 +358,12 @@ mod tests {
                 for (key, step, ..) in &rows {
                     let from = hidden.first_hidden_step(key);
                     let shown = from.is_none_or(|from| *step < from);
-                    let expected = model(&rows, launches);
+                    let expected = model(&rows, launches, &rewinds);
                     let SeriesKey { project, run_id, metric, labels, .. } = key.clone();
                     let points = expected.get(&(project, run_id, metric, labels));
                     prop_assert!(!shown || points.is_some_and(|all| all.iter().any(|p| p.0 == *step)));
                 }
-                let expected: Vec<_> = model(&rows, launches)
+                let expected: Vec<_> = model(&rows, launches, &rewinds)
                     .iter()
                     .map(|(key, points)| {
                         let summary = Summary::of_points(points.iter().copied()).unwrap();

@@ -12,6 +12,7 @@ use crate::{
     Error, Fact, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, State,
     catalog::TableVersion,
     deletion::{self, RunKeys},
+    effective,
     lake::Core,
     log::owner::Liveness,
     runs, segment,
@@ -223,13 +224,19 @@ impl Snapshot {
 
     /// Which points do not count, of the runs that `filter` wants.
     pub fn hidden(&self, filter: &Filter) -> Result<Hidden> {
-        let deleted = self.deleted(filter)?;
-        Hidden::of(self.segments(), self.tail(), |runs| self.runs_of(runs), &deleted, filter)
+        let (deleted, rewound) = (self.deleted(filter)?, self.rewound(filter)?);
+        let runs = |runs: &Filter| self.runs_of(runs);
+        Hidden::of(self.segments(), self.tail(), runs, &rewound, &deleted, filter)
     }
 
     /// Which points belong to deleted runs, of the runs that `filter` wants.
     pub fn hidden_of_deleted(&self, filter: &Filter) -> Result<Hidden> {
         Hidden::of_deleted(self.segments(), self.tail(), &self.deleted(filter)?, filter)
+    }
+
+    fn rewound(&self, filter: &Filter) -> Result<RunKeys> {
+        let facts = &self.0.tail.facts;
+        effective::rewound(self.fact_segments(), facts, filter, |meta| self.0.core.facts_of(meta))
     }
 
     fn deleted(&self, filter: &Filter) -> Result<RunKeys> {

@@ -39,7 +39,7 @@ use super::{
     index::{IndexRow, Kept},
     rollup::RollupFile,
 };
-use crate::{Fact, Filter, catalog::Add};
+use crate::{Fact, FactKind, Filter, catalog::Add};
 
 /// What the names of our tags begin with.
 const PREFIX: &str = "runlake.";
@@ -241,6 +241,9 @@ pub(super) fn describe_facts(
     if facts.iter().any(|fact| fact.tells_of_deletion()) {
         says.tag("deletions", true);
     }
+    if facts.iter().any(|fact| fact.kind == FactKind::Rewind) {
+        says.tag("rewinds", true);
+    }
     let mut runs = Names::default();
     for fact in facts {
         runs.see(&fact.run_id);
@@ -342,6 +345,7 @@ impl SegmentMeta {
             source: add.source().map(str::to_owned),
             expired_rows: number("expired").unwrap_or(0),
             tells_of_deletion: tag("deletions") == Some("true"),
+            tells_of_rewind: tag("rewinds") == Some("true"),
             cached: Kept::default(),
             opened: Kept::default(),
             opened_rollup: Kept::default(),

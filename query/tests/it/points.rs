@@ -157,6 +157,51 @@ fn a_later_launch_hides_what_it_repeats_and_nothing_else() {
 }
 
 #[test]
+fn a_launch_that_goes_back_to_a_step_hides_what_is_behind_it_in_every_series() {
+    for flush in [false, true] {
+        let lake = Fixture::new();
+        resumed(&lake, flush);
+        let third = lake.lake.run("p").id("r").launch("three").resume_from(0).start().unwrap();
+        if flush {
+            lake.lake.flush().unwrap();
+        }
+        let points = "select metric, step, value from points where run_id = 'r' order by 1, 2";
+        assert_eq!(lake.rows(points), ["acc|0|0.5", "loss|0|0.0"], "flushed: {flush}");
+
+        third.log_named(None, &[("loss", 9.0)]).unwrap();
+        drop(third);
+        if flush {
+            lake.lake.flush().unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(lake.rows(points), ["acc|0|0.5", "loss|0|0.0", "loss|1|9.0"]);
+            assert_eq!(
+                lake.rows(
+                    "select metric, count, last_step from series where run_id = 'r' order by 1"
+                ),
+                ["acc|1|0", "loss|2|1"]
+            );
+            assert_eq!(
+                lake.rows("select step, acc, loss from history('r') order by step"),
+                ["0|0.5|0.0", "1|NULL|9.0"]
+            );
+            assert_eq!(
+                lake.rows(
+                    "select last_step, last_value from chart('loss', runs => 'r', buckets => 1)"
+                ),
+                ["1|9.0"]
+            );
+            assert_eq!(lake.rows("select last_step from runs where run_id = 'r'"), ["1"]);
+            assert_eq!(lake.rows("select count(*) from points where run_id = 'other'"), ["2"]);
+            assert_eq!(lake.rows("select count(*) from points_all where run_id = 'r'"), ["11"]);
+            // The same when all stands in one file.
+            lake.lake.flush().unwrap();
+            lake.lake.compact(true, &mut |_, _| true).unwrap();
+        }
+    }
+}
+
+#[test]
 fn points_all_has_every_row_with_its_launch_and_attempt() {
     for flush in [false, true] {
         let lake = Fixture::new();
