@@ -5,7 +5,8 @@
 //! no other file. The tables and functions stand in `docs/sql.md`.
 //!
 //! It has a blocking face ([`Session::sql`], [`Relation::collect`], [`Relation::reader`]) and an async one
-//! ([`Session::sql_async`], [`Relation::stream`]); both run on one pool of threads a process.
+//! ([`Session::sql_async`], [`Relation::stream`]); both run on one pool of threads a process. [`Session::context`] is the
+//! lake at the level of DataFusion, where a program registers tables of its own.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,6 +41,8 @@ mod statement;
 mod stop;
 mod tables;
 
+/// What [`Session::context`] speaks.
+pub use datafusion;
 pub use error::{QueryError, Result};
 pub use parameter::Parameter;
 pub use relation::{Batches, Reader, Relation};

@@ -3,7 +3,9 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use datafusion::{
-    execution::session_state::SessionState, logical_expr::LogicalPlan, prelude::SQLOptions,
+    execution::session_state::SessionState,
+    logical_expr::LogicalPlan,
+    prelude::{SQLOptions, SessionContext},
     sql::parser::Statement,
 };
 use futures::FutureExt as _;
@@ -91,6 +93,34 @@ impl Session {
         go_on: impl FnMut() -> bool,
     ) -> Result<Relation> {
         process::wait_while(self.sql_async(text), often, go_on).ok_or(QueryError::Interrupted)?
+    }
+
+    /// The lake as a query sees it now, at the level of DataFusion: its tables and functions in a context of its own, beside
+    /// which a program registers its tables, and DataFrames. Such a context does what DataFusion does: it runs on the
+    /// caller's runtime, its text columns are `Utf8View`, and it takes statements that [`Session::sql`] refuses.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Runtime::new()?;
+    /// # runtime.block_on(async {
+    /// # use runlake_engine::Lake;
+    /// use runlake_query::{Session, datafusion::prelude::*};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let lake = Lake::open_or_create(folder.path().join("runs.lake"))?;
+    /// let context = Session::new(lake).context()?;
+    /// let costs = dataframe!("run_id" => ["a", "b"], "euro" => [3.5, 4.0])?;
+    /// context.register_table("costs", costs.into_view())?;
+    /// let joined = context.sql("select name, euro from runs join costs using (run_id)").await?;
+    /// assert_eq!(joined.count().await?, 0);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    pub fn context(&self) -> Result<SessionContext> {
+        let mut state = Process::current()?.state().clone();
+        tables::register(&mut state, &self.snapshot()?);
+        Ok(SessionContext::new_with_state(state))
     }
 
     /// As [`Session::sql`], for callers that must not wait.

@@ -17,7 +17,10 @@ mod segments;
 mod series;
 mod summary;
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -46,7 +49,7 @@ const FUNCTIONS: [&str; 6] =
 pub(crate) fn register(state: &mut SessionState, snapshot: &Snapshot) {
     let catalog = MemoryCatalogProvider::new();
     catalog
-        .register_schema(SCHEMA, Arc::new(Tables { snapshot: snapshot.clone() }))
+        .register_schema(SCHEMA, Arc::new(Tables::new(snapshot.clone())))
         .expect("a fresh catalog takes any schema");
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
@@ -91,16 +94,28 @@ fn looks_like_a_file(name: &str) -> bool {
         )
 }
 
-/// The tables of one snapshot.
+/// The tables of one snapshot, and those that a program put beside them.
 #[derive(Debug)]
 struct Tables {
     snapshot: Snapshot,
+    /// Locked only to look up and to insert.
+    others: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
+}
+
+impl Tables {
+    fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, others: RwLock::default() }
+    }
+
+    fn others(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<dyn TableProvider>>> {
+        self.others.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for Tables {
     fn table_names(&self) -> Vec<String> {
-        TABLES.map(str::to_owned).to_vec()
+        TABLES.iter().map(|name| (*name).to_owned()).chain(self.others().keys().cloned()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -113,11 +128,27 @@ impl SchemaProvider for Tables {
             "runs" => rows::table(runs::Runs { snapshot }),
             "segments" => rows::table(segments::Segments { snapshot }),
             "series" => rows::table(series::Series { snapshot }),
-            _ => return Ok(None),
+            _ => return Ok(self.others().get(name).cloned()),
         }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        TABLES.contains(&name)
+        TABLES.contains(&name) || self.others().contains_key(name)
+    }
+
+    fn register_table(
+        &self,
+        name: String,
+        table: Arc<dyn TableProvider>,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        if TABLES.contains(&name.as_str()) {
+            let detail = format!("{name} is a table of the lake: give yours another name");
+            return Err(QueryError::Invalid { detail }.into());
+        }
+        Ok(self.others.write().unwrap_or_else(PoisonError::into_inner).insert(name, table))
+    }
+
+    fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.others.write().unwrap_or_else(PoisonError::into_inner).remove(name))
     }
 }

@@ -3,6 +3,7 @@
 
 mod chart;
 mod compare;
+mod context;
 mod edge;
 mod errors;
 mod functions;
