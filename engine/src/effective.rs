@@ -155,7 +155,9 @@ pub(crate) fn rewound(
     for meta in segments.iter().filter(|meta| meta.tells_of_rewind && filter.may_want(meta)) {
         see(&facts_of(meta)?);
     }
-    tail.iter().for_each(|facts| see(facts));
+    for facts in tail {
+        see(facts);
+    }
     Ok(runs)
 }
 
