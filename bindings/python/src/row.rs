@@ -70,12 +70,25 @@ pub(crate) struct Columns {
     by_address: FxHashMap<usize, Key>,
     by_name: FxHashMap<Box<str>, u32>,
     labels: FxHashMap<Box<[u8]>, LabelsId>,
-    /// The addresses and places of the numbers of the last row in their order: most often the next row has the same.
-    shape: Vec<(usize, u32)>,
+    /// The addresses, places and metrics of the numbers of the last row in their order: most often the next row has the same.
+    shape: Vec<(usize, u32, MetricId)>,
+    recent: Recent,
     complained: FxHashSet<String>,
     /// What was defined of metrics whose rows get the last value of their x axis.
     definitions: Vec<Definition>,
 }
+
+/// Values of the newest rows, all with the same metrics, that the columns do not have yet. Between two rows a training step
+/// has had the caches, so that each column that a row touches has to come from memory: they take many rows at once.
+#[derive(Debug, Default)]
+struct Recent {
+    places: Vec<u32>,
+    /// Row after row.
+    values: Vec<f64>,
+}
+
+/// So many values wait for their columns.
+const MOST_RECENT: usize = 1024;
 
 /// A row that is being made.
 #[derive(Debug, Default)]
@@ -126,8 +139,8 @@ impl Columns {
                     continue;
                 }
             };
-            let place = match self.shape.get(at) {
-                Some(&(address, place)) if address == key as usize => place,
+            let (place, id) = match self.shape.get(at) {
+                Some(&(address, place, id)) if address == key as usize => (place, id),
                 _ => match self.place_of_object(py, run, key, row) {
                     Lookup::Refused => continue,
                     Lookup::NoText => {
@@ -135,11 +148,12 @@ impl Columns {
                         continue;
                     }
                     Lookup::Place(place) => {
+                        let id = self.metric(place);
                         self.shape.truncate(at);
                         if self.shape.len() == at && self.by_address.contains_key(&(key as usize)) {
-                            self.shape.push((key as usize, place));
+                            self.shape.push((key as usize, place, id));
                         }
-                        place
+                        (place, id)
                     }
                 },
             };
@@ -148,7 +162,8 @@ impl Columns {
                 row.complaints.push(rounded(&self.list[place as usize].name, number));
                 number
             });
-            self.put(row, place, number);
+            row.points.push((id, number));
+            row.places.push(place);
         }
     }
 
@@ -163,14 +178,15 @@ impl Columns {
 
     /// Adds to a row the last values of the x axes of its metrics, where it does not hold them itself.
     #[inline]
-    pub(crate) fn add_step_metrics(&self, row: &mut Row<'_>) {
+    pub(crate) fn add_step_metrics(&mut self, row: &mut Row<'_>) {
         if !self.definitions.is_empty() {
             self.add_defined(row);
         }
     }
 
     #[cold]
-    fn add_defined(&self, row: &mut Row<'_>) {
+    fn add_defined(&mut self, row: &mut Row<'_>) {
+        self.settle();
         for at in 0..row.places.len() {
             let column = &self.list[row.places[at] as usize];
             let axis = column.step_metric.as_ref().and_then(|name| self.by_name.get(name));
@@ -187,30 +203,40 @@ impl Columns {
     /// Adds a value by name.
     pub(crate) fn put_named(&mut self, run: &Run, row: &mut Row<'_>, name: &str, value: f64) {
         if let Some(place) = self.place_of_name(run, name, row) {
-            self.put(row, place, value);
+            row.points.push((self.metric(place), value));
+            row.places.push(place);
         }
-    }
-
-    #[inline]
-    fn put(&mut self, row: &mut Row<'_>, place: u32, value: f64) {
-        row.points.push((self.list[place as usize].id, value));
-        row.places.push(place);
     }
 
     /// Remembers the values of a row that was logged.
     #[inline]
     pub(crate) fn remember(&mut self, row: &Row<'_>) {
-        for (&place, &(_, value)) in row.places.iter().zip(&row.points) {
+        let is_full = self.recent.values.len() + row.places.len() > MOST_RECENT;
+        if is_full || self.recent.places != row.places {
+            self.settle();
+            self.recent.places.clone_from(&row.places);
+        }
+        self.recent.values.extend(row.points.iter().map(|(_, value)| value));
+    }
+
+    /// Gives the columns what waits for them.
+    fn settle(&mut self) {
+        let Recent { places, values } = &mut self.recent;
+        for (at, &place) in places.iter().enumerate() {
             let column = &mut self.list[place as usize];
-            column.last = value;
-            if (place as usize) < MOST_TRENDS {
-                column.trend.push(value);
+            for &value in values.iter().skip(at).step_by(places.len()) {
+                column.last = value;
+                if (place as usize) < MOST_TRENDS {
+                    column.trend.push(value);
+                }
             }
         }
+        values.clear();
     }
 
     /// Remembers values of one metric that were logged together.
     pub(crate) fn remember_many(&mut self, place: u32, values: &[f64]) {
+        self.settle();
         let column = &mut self.list[place as usize];
         if let Some(&last) = values.last() {
             column.last = last;
@@ -223,12 +249,14 @@ impl Columns {
     }
 
     /// The metrics in the order of their first value.
-    pub(crate) fn columns(&self) -> &[Column] {
+    pub(crate) fn columns(&mut self) -> &[Column] {
+        self.settle();
         &self.list
     }
 
     /// The newest value of a metric, where this process logged one.
-    pub(crate) fn last(&self, name: &str) -> Option<f64> {
+    pub(crate) fn last(&mut self, name: &str) -> Option<f64> {
+        self.settle();
         let place = *self.by_name.get(name)?;
         Some(self.list[place as usize].last)
     }

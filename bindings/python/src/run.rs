@@ -542,7 +542,7 @@ impl PyRun {
 
     /// For the first `most` metrics of this process: name, sparkline of at most `width` bars, last value.
     fn trends(&self, most: usize, width: usize) -> Vec<(String, String, f64)> {
-        let writing = self.writing();
+        let mut writing = self.writing();
         let columns = writing.columns.columns().iter().take(most);
         let line = |column: &row::Column| {
             (column.name.to_string(), column.trend.sparkline(width), column.last)

@@ -79,6 +79,7 @@ struct Lake {
     names: Arc<Names>,
     run: u32,
     metric: MetricId,
+    other: MetricId,
 }
 
 impl Lake {
@@ -88,8 +89,8 @@ impl Lake {
         let names = Names::default();
         let launch = RunName { project: "p".into(), run_id: "r".into(), launch: "l".into() };
         let run = names.runs.id(&launch).unwrap();
-        let metric = MetricId(names.metrics.id("m").unwrap());
-        Arc::new(Self { folder, names: Arc::new(names), run, metric })
+        let [metric, other] = ["m", "n"].map(|name| MetricId(names.metrics.id(name).unwrap()));
+        Arc::new(Self { folder, names: Arc::new(names), run, metric, other })
     }
 
     fn writer(&self) -> Arc<Writer> {
@@ -106,6 +107,13 @@ impl Lake {
         let points = [(self.metric, step as f64)];
         let row = Frame::Row { run: self.run, labels: NO_LABELS, step, time: 0, points: &points };
         writer.append(&self.names, &row).map(drop)
+    }
+
+    /// Logs one row of two metrics with this step: rows of one shape.
+    fn log_pair(&self, writer: &Arc<Writer>, step: i64) {
+        let points = [(self.metric, step as f64), (self.other, -step as f64)];
+        let row = Frame::Row { run: self.run, labels: NO_LABELS, step, time: 0, points: &points };
+        writer.append(&self.names, &row).expect("the disk takes it, and nobody adopts");
     }
 
     /// Logs the rows of one thread: steps of different threads differ.
@@ -302,6 +310,62 @@ fn threads_that_define_the_same_names_lose_and_double_nothing() {
         log_at_once(&lake, &writer, threads, rows);
         let found = read_files(&writer.folder, &files(&writer.folder));
         assert_each_once(found, (0..threads).flat_map(|me| steps(me, rows)));
+    });
+}
+
+/// The steps of pairs in log files; both points of a row are there, in their order.
+fn read_pairs(folder: &Path) -> Vec<i64> {
+    let mut found = Vec::new();
+    for number in files(folder) {
+        let mut reader = open(folder, number);
+        let points = reader.read(Tails::Exact).unwrap().points;
+        assert!(reader.problems().is_empty(), "{:?}", reader.problems());
+        for (at, (step, value)) in points.steps.iter().zip(&points.values).enumerate() {
+            let (metric, sign) = [("m", 1.0), ("n", -1.0)][at % 2];
+            assert_eq!(&*points.keys[points.series[at] as usize].metric, metric);
+            assert_eq!(*value, sign * *step as f64);
+        }
+        found.extend(points.steps.iter().step_by(2));
+    }
+    found
+}
+
+#[test]
+fn threads_that_give_one_shape_a_number_at_once_lose_and_double_nothing() {
+    explore(Interrupted::AtMost(2), || {
+        let lake = Lake::new();
+        let writer = lake.writer();
+        lake.log_pair(&writer, -1);
+        let rows = size(2, 9);
+        let other = {
+            let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+            thread::spawn(move || steps(1, rows).for_each(|step| lake.log_pair(&writer, step)))
+        };
+        steps(0, rows).for_each(|step| lake.log_pair(&writer, step));
+        let during = read_pairs(&writer.folder);
+        assert!(steps(0, rows).all(|step| during.contains(&step)), "what this thread logged");
+        other.join().unwrap();
+        let logged = steps(0, rows).chain(steps(1, rows)).chain([-1]);
+        assert_each_once(read_pairs(&writer.folder), logged);
+    });
+}
+
+#[test]
+fn a_stream_holds_a_shape_before_the_rows_that_need_it() {
+    explore(Interrupted::AtMost(1), || {
+        let lake = Lake::new();
+        let writer = lake.writer_in(Mode::Written);
+        let rows = size(2, 9);
+        let other = {
+            let (lake, writer) = (Arc::clone(&lake), Arc::clone(&writer));
+            thread::spawn(move || steps(1, rows).for_each(|step| lake.log_pair(&writer, step)))
+        };
+        writer.write().unwrap();
+        let first = read_pairs(&writer.folder);
+        other.join().unwrap();
+        writer.write().unwrap();
+        assert!(read_streams(&writer.folder).starts_with(&first), "what was written stays");
+        assert_eq!(read_pairs(&writer.folder), steps(1, rows).collect::<Vec<_>>());
     });
 }
 

@@ -3,9 +3,12 @@
 
 use rustc_hash::FxHashMap;
 
-use super::frame::Frame;
+use super::{concurrent, frame::Frame};
 
-/// The most points of a row that gets a shape: a larger one saves little by it.
+/// The least points of a row that gets a shape: proofs that are about something else log rows of one, which are then of one
+/// size.
+const POINTS_MIN: usize = concurrent::bound(1, 2);
+/// The most: a larger one saves little by it.
 const POINTS_MAX: usize = 1024;
 /// The most names in all shapes of a file together: a loop whose rows all differ must not fill memory with them.
 const NAMES_MAX: usize = 65_536;
@@ -103,7 +106,7 @@ impl Known {
         shape.names.clear();
         shape.names.extend([*run, *labels]);
         shape.names.extend(points.iter().map(|(metric, _)| metric.0));
-        let is_worth_it = (1..=POINTS_MAX).contains(&points.len());
+        let is_worth_it = (POINTS_MIN..=POINTS_MAX).contains(&points.len());
         shape.form = Some(if is_worth_it { Form::Repeated } else { Form::Full });
     }
 
@@ -134,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_thread_knows_its_last_four_shapes_and_none_once_the_file_changes() {
-        let rows: Vec<_> = (0..5).map(|metric| [(MetricId(metric), 0.5)]).collect();
+        let rows: Vec<_> =
+            (0..5).map(|metric| [(MetricId(metric), 0.5), (MetricId(9), 1.0)]).collect();
         let mut known = Known::default();
         for (number, points) in (0..).zip(&rows[..4]) {
             assert_eq!(known.form(&row(points)), None);
