@@ -137,7 +137,7 @@ impl PyRun {
     #[new]
     #[pyo3(signature = (
         *, store, project, id=None, name=None, config=None, group=None, job_type=None, tags=None, notes=None,
-        launch=None, attributes=None, strict=false, joined=false, flush_after_bytes=None
+        launch=None, attributes=None, strict=false, joined=false, flush_after_bytes=None, resume_from=None
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -164,6 +164,7 @@ impl PyRun {
         strict: bool,
         joined: bool,
         flush_after_bytes: Option<u64>,
+        resume_from: Option<i64>,
     ) -> PyResult<Self> {
         let config = config.map(|config| convert::json_object("config", config)).transpose()?;
         let attributes =
@@ -197,6 +198,9 @@ impl PyRun {
             }
             for (key, value) in attributes.into_iter().flatten() {
                 builder = builder.attribute(&key, value);
+            }
+            if let Some(step) = resume_from {
+                builder = builder.resume_from(step);
             }
             if joined {
                 builder = builder.join();

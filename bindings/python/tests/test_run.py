@@ -203,6 +203,20 @@ def test_an_id_that_exists_continues_that_run(store: Path, lake: Open) -> None:
     assert (known.tags, known.config, known.state) == (["a", "b"], {"lr": 0.2, "seed": 0}, "finished")
 
 
+def test_a_run_goes_back_to_a_step(store: Path, lake: Open) -> None:
+    with runlake.init(project="p", id="r") as run:
+        for step in range(10):
+            run.log({"loss": 1.0, "accuracy": 0.5}, step=step)
+    with runlake.init(project="p", id="r", resume_from=4) as run:
+        run.log({"loss": 2.0})
+        run.log({"loss": 3.0})
+    rows = lake().sql("select metric, count(*), max(step) from points group by 1 order by 1").fetchall()
+    assert rows == [("accuracy", 5, 4), ("loss", 7, 6)]
+    assert lake().sql("select count(*) from points_all").fetchall() == [(22,)]
+    with pytest.raises(runlake.InvalidArgument, match="resume_from"):
+        runlake.init(project="p", resume_from=4)
+
+
 def test_the_end_is_told_once_with_numbers(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runlake.init("p", name="calm")
     for step in range(1000):

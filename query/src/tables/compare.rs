@@ -8,7 +8,7 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{common::Result, logical_expr::Expr};
-use runlake_engine::{Filter, RunInfo, Snapshot, json};
+use runlake_engine::{Definition, Filter, Goal, RunInfo, Snapshot, json};
 use serde_json::Value;
 
 use super::{
@@ -78,12 +78,6 @@ struct Said {
     number: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
-    Less,
-    More,
-}
-
 impl Said {
     fn json(value: &Value) -> Self {
         Self { text: json::text(value), number: json::number(value) }
@@ -108,7 +102,7 @@ impl Line {
         let goal = self.goal.filter(|_| self.differs())?;
         let numbers = self.values.iter().enumerate().filter_map(|(run, value)| {
             let number = value.as_ref()?.number.filter(|number| !number.is_nan())?;
-            Some((run, if goal == Goal::Less { number } else { -number }))
+            Some((run, if goal == Goal::Minimize { number } else { -number }))
         });
         numbers.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(run, _)| run)
     }
@@ -179,16 +173,16 @@ fn lines(snapshot: &Snapshot, runs: &[Arc<RunInfo>], told: &Told) -> Result<Vec<
         }
         let summary = summaries.of(run);
         for (key, value) in json::flatten(&summary).into_iter().filter(|it| !it.1.is_null()) {
-            metric.say(&key, at, told.goal(&key), Said::json(value));
+            metric.say(&key, at, told.goal(runs, &key), Said::json(value));
         }
         let series = summaries.series(run);
         let series = series.iter().filter(|series| !series.metric.starts_with(json::SYSTEM));
         let called = series.clone().map(|series| (&*series.metric, series.labels.as_deref()));
         for (key, series) in json::column_names(called, &[]).iter().zip(series) {
-            let goal = told.goal(key);
+            let goal = told.goal(runs, key);
             let value = match goal {
-                Some(Goal::Less) => series.min_value,
-                Some(Goal::More) => series.max_value,
+                Some(Goal::Minimize) => series.min_value,
+                Some(Goal::Maximize) => series.max_value,
                 None => None,
             };
             if let Some(value) = value {
@@ -251,18 +245,27 @@ fn about(runs: &[Arc<RunInfo>], summaries: &Summaries) -> Result<Vec<Line>> {
 }
 
 impl Told {
-    /// Which values of a metric are better: as the query says, else as its name does.
-    fn goal(&self, metric: &str) -> Option<Goal> {
+    /// Which values of a metric are better: as the query says, else as the first of `runs` that has defined it, else as its
+    /// name does.
+    fn goal(&self, runs: &[Arc<RunInfo>], metric: &str) -> Option<Goal> {
         let said = |patterns: &Option<Vec<String>>| {
             patterns.as_ref().is_some_and(|patterns| names::matching(patterns, &[metric])[0])
         };
+        // A series with labels is called `loss{rank=0}`.
+        let name = metric.split('{').next().unwrap_or(metric);
+        let defined = || runs.iter().find_map(|run| Definition::of(&run.metrics, name)?.goal);
         let lower = metric.to_lowercase();
         let words = || lower.split(|letter: char| !letter.is_alphanumeric());
         let named = |those: &[&str]| words().any(|word| those.contains(&word));
-        match (said(&self.less), said(&self.more), named(&LESS), named(&MORE)) {
-            (true, false, ..) | (false, false, true, false) => Some(Goal::Less),
-            (false, true, ..) | (false, false, false, true) => Some(Goal::More),
-            _ => None,
+        match (said(&self.less), said(&self.more)) {
+            (true, false) => Some(Goal::Minimize),
+            (false, true) => Some(Goal::Maximize),
+            (true, true) => None,
+            (false, false) => defined().or_else(|| match (named(&LESS), named(&MORE)) {
+                (true, false) => Some(Goal::Minimize),
+                (false, true) => Some(Goal::Maximize),
+                _ => None,
+            }),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `compare` sets runs side by side: what differs, by how much, and which is best.
 
-use runlake_engine::State;
+use runlake_engine::{Definition, Goal, State};
 use serde_json::json;
 
 use super::{Fixture, log, object};
@@ -91,6 +91,26 @@ fn what_is_better_is_said_by_the_query_or_by_the_name() {
             "select key from compare(['a', 'b'], min => 'lr', metrics => 'lr')  where part = 'best'"
         ),
         ["lr"]
+    );
+}
+
+#[test]
+fn what_is_better_is_as_it_was_defined() {
+    let lake = lake();
+    let run = lake.run("a");
+    let mut backwards = Definition::new("val/loss");
+    backwards.goal = Some(Goal::Maximize);
+    run.define_metric(&backwards).unwrap();
+    let best = |arguments: &str| {
+        lake.rows(&format!(
+            "select best from compare(['b', 'a']{arguments}) where part = 'best' and key = 'val/loss'"
+        ))
+    };
+    assert_eq!(best(""), ["b"]);
+    assert_eq!(best(", min => 'val/loss'"), ["b"]);
+    assert_eq!(
+        lake.rows("select a, b from compare(['a', 'b']) where part = 'best' and key = 'val/loss'"),
+        ["3.0|4.0"]
     );
 }
 

@@ -59,6 +59,7 @@ def init(
     dir: str | os.PathLike[str] | None = None,
     mode: Mode | None = None,
     resume: Resume | None = None,
+    resume_from: int | None = None,
     reinit: Reinit | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     strict: bool | None = None,
@@ -93,6 +94,8 @@ def init(
             prints nothing. `online` is `offline`, said once.
         resume: whether a run with this id may, must or must never exist: `allow`, `must`, `never`. With `auto` the
             newest run of this program on this host goes on, unless it finished or is running.
+        resume_from: a step of the run that has this id, to go back to: of what was logged before, only points up to it
+            count from here on. Rows without a step go on behind it.
         reinit: what becomes of a run that is live already: `finish_previous` ends it, `return_previous` returns it and
             starts none, `create_new` starts another beside it, to be logged to by its own name only.
         settings: a `Settings`, or a mapping of what is in one.
@@ -143,7 +146,7 @@ def init(
         return off
     if found.mode == "online":
         not_yet("mode='online'", "there is no server; the run is kept in the lake, as with mode='offline'")
-    return _start(found, config)
+    return _start(found, config, resume_from)
 
 
 def _make_room(run: Run) -> None:
@@ -156,7 +159,7 @@ def _make_room(run: Run) -> None:
     run.finish()
 
 
-def _start(settings: Settings, config: Mapping[str, Any] | object | None) -> Run:
+def _start(settings: Settings, config: Mapping[str, Any] | object | None, resume_from: int | None) -> Run:
     global _outer_launch
     project = settings.project or "default"
     path = _native.resolve(settings.store)[0] if settings.dir is None else _lake_in(settings.dir)
@@ -175,6 +178,7 @@ def _start(settings: Settings, config: Mapping[str, Any] | object | None) -> Run
         attributes=_origin.attributes(settings),
         strict=bool(settings.strict),
         settings=settings,
+        resume_from=resume_from,
     )
     _watch()
     _open.append(run)

@@ -51,6 +51,7 @@ class Run:
         strict: bool = False,
         joined: bool = False,
         flush_after_bytes: int | None = None,
+        resume_from: int | None = None,
     ) -> Self: ...
     def log(
         self,

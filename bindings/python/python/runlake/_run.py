@@ -64,6 +64,7 @@ class Run(_native.Run):
         strict: bool = False,
         joined: bool = False,
         settings: Settings | None = None,
+        resume_from: int | None = None,
     ) -> Self:
         """Starts a run. Use `runlake.init`, which finds the lake and sets the state when the program ends."""
         tags = None if tags is None else sorted_tags(tags)
@@ -82,6 +83,7 @@ class Run(_native.Run):
             attributes=dict(attributes or {}),
             strict=strict,
             joined=joined,
+            resume_from=resume_from,
         )
         run._process = os.getpid()
         run._settings = Settings(project=project) if settings is None else settings

@@ -1,3 +1,3 @@
 """Small helpers."""
 
-from runlake.as_wandb.util import *  # noqa: F403
+from runlake.as_wandb.integration import *  # noqa: F403

@@ -1,5 +1,5 @@
 """Ids of runs."""
 
-from runlake.as_wandb.util import generate_id
+from runlake.as_wandb.integration import generate_id
 
 __all__ = ["generate_id"]
