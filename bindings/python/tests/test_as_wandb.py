@@ -285,6 +285,28 @@ def test_variables_of_wandb_count(door: Door, lake: Callable[[], runlake.Lake]) 
     assert (run.project, run.name, run.tags) == ("from variables", "a name", ["x", "y"])
 
 
+def test_a_run_goes_back_to_a_step_and_goes_on_behind_it(door: Door, store: Path) -> None:
+    done = door(
+        "-c",
+        "import wandb\n"
+        "with wandb.init(project='p', id='a') as run:\n"
+        "    for step in range(10): run.log({'loss': 1.0})\n"
+        "with wandb.init(project='p', resume_from='a?_step=4') as run:\n"
+        "    assert run.id == 'a' and run.step == 5, run.step\n"
+        "    run.log({'loss': 2.0})\n"
+        "for wrong in ('a', 'a?_step=x', '?_step=1', 'nobody?_step=1'):\n"
+        "    try: wandb.init(project='p', resume_from=wrong)\n"
+        "    except wandb.UsageError: pass\n"
+        "    else: raise SystemExit(wrong)\n"
+        "try: wandb.init(project='p', id='b', resume_from='a?_step=1')\n"
+        "except wandb.UsageError: pass\n"
+        "else: raise SystemExit('two ids')\n",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = runlake.open(store).sql("select step, value from points where metric = 'loss' order by step").fetchall()
+    assert rows == [(step, 1.0) for step in range(5)] + [(5, 2.0)]
+
+
 SETTINGS = {
     "entity": ("team", "run.entity == 'team'"),
     "project": ("digits", "run.project == 'digits'"),

@@ -99,7 +99,7 @@ def init(
         reinit: what becomes of a run that is live already: `return_previous`, which is so where it is not given,
             `finish_previous`, or `create_new`.
         resume: `allow`, `must`, `never` or `auto`.
-        resume_from: cannot be done yet.
+        resume_from: `"RUN_ID?_step=N"`: the run goes back to step N, and what it logged behind it no longer counts.
         fork_from: cannot be done yet.
         save_code: taken, and not used.
         tensorboard: another word for `sync_tensorboard`.
@@ -138,9 +138,12 @@ def init(
         resume_from=resume_from,
         fork_from=fork_from,
     )
-    for word in ("resume_from", "fork_from"):
-        if found.get(word):
-            raise later.refused(f"wandb.init({word}=...)", "start a run without it, or one with resume='must'")
+    if found.fork_from:
+        raise later.refused("wandb.init(fork_from=...)", "start a run without it, or one with resume='must'")
+    run_id, resumes, back = found.run_id, found.resume or None, None
+    if found.resume_from:
+        run_id, back = _rewound(found.resume_from, run_id)
+        resumes = "must"
     if tensorboard or sync_tensorboard or found.sync_tensorboard:
         later.say("sync_tensorboard")
     values = plain(parsed(config, config_exclude_keys, config_include_keys))
@@ -153,7 +156,7 @@ def init(
         kept = runlake.init(
             found.project or "uncategorized",
             entity=found.entity,
-            id=found.run_id,
+            id=run_id,
             name=found.run_name,
             config=values,
             group=found.run_group,
@@ -161,7 +164,8 @@ def init(
             tags=found.run_tags,
             notes=found.run_notes,
             mode=found.mode or "offline",
-            resume=found.resume or None,
+            resume=resumes,
+            resume_from=back,
             reinit="create_new" if found.reinit == "create_new" else "finish_previous",
             settings={key: found.get(key) for key in ("silent", "host", "username", "program", "disable_git")},
         )
@@ -172,6 +176,16 @@ def init(
     if _live is None:
         _live = run
     return run
+
+
+def _rewound(resume_from: str, run_id: str | None) -> tuple[str, int]:
+    """The run that goes back, and the step to which it does."""
+    named, mark, step = resume_from.partition("?_step=")
+    if not (named and mark and step.isdecimal()):
+        raise UsageError(f"resume_from is 'RUN_ID?_step=N', not {resume_from!r}")
+    if run_id not in (None, named):
+        raise UsageError(f"resume_from names run {named!r}, and id {run_id!r}: leave one of them out")
+    return named, int(step)
 
 
 def _next_step(kept: runlake.Run) -> int:
