@@ -69,7 +69,7 @@ lint: ## formatting, clippy, ruff, the types of the package
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml
 
-bench: ## what logging and queries cost, beside bare loops and peers, held against their bars: about half an hour
+bench: ## what logging and queries cost, beside bare loops and peers, held against their bars: about 40 minutes
 	echo "Give it a quiet machine: it measures microseconds."
 	echo "[1/7] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
 	cargo bench --quiet -p runlake-benches --bench log
@@ -80,7 +80,7 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	$(BIN)/pip install --quiet numpy wandb "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
 	echo "[4/7] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
-	echo "[5/7] python_training.py: what logging costs a training, about 9 minutes"
+	echo "[5/7] python_training.py: what logging costs a training, about 11 minutes"
 	$(BIN)/python $(PACKAGE)/benches/python_training.py
 	echo "[6/7] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
 	$(BIN)/python $(PACKAGE)/benches/python_start.py

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "AuthenticationError",
+    "CommError",
+    "Error",
+    "UnsupportedError",
+    "UsageError",
+    "WandbCoreNotAvailableError",
+]
+
 
 class Error(Exception):
     """The base of all of them."""

@@ -135,11 +135,13 @@ class WandbEvalCallback(keras.callbacks.Callback):  # type: ignore[misc, unused-
 
     def add_ground_truth(self, logs: dict[str, Any] | None = None) -> None:
         """Fills `self.data_table`; yours to write."""
-        raise NotImplementedError(f"{type(self).__name__}.add_ground_truth")
+        raise NotImplementedError(f"{type(self).__name__} has to define add_ground_truth, which fills self.data_table")
 
     def add_model_predictions(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Fills `self.pred_table`; yours to write."""
-        raise NotImplementedError(f"{type(self).__name__}.add_model_predictions")
+        raise NotImplementedError(
+            f"{type(self).__name__} has to define add_model_predictions, which fills self.pred_table"
+        )
 
     def init_data_table(self, column_names: list[str]) -> None:
         """Makes `self.data_table`."""
