@@ -71,20 +71,22 @@ lint: ## formatting, clippy, ruff, the types of the package
 
 bench: ## what logging and queries cost, beside bare loops and peers, held against their bars: about 40 minutes
 	echo "Give it a quiet machine: it measures microseconds."
-	echo "[1/7] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
+	echo "[1/8] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
 	cargo bench --quiet -p runlake-benches --bench log
-	echo "[2/7] benches/sustained.rs: 500 M points from log() to committed Parquet, about 2 minutes"
+	echo "[2/8] benches/sustained.rs: 500 M points from log() to committed Parquet, about 2 minutes"
 	cargo bench --quiet -p runlake-benches --bench sustained
-	echo "[3/7] the package, into $(VENV)"
+	echo "[3/8] benches/tables.rs: a flush, merges, a thousand lakes into one, about 2 minutes"
+	cargo bench --quiet -p runlake-benches --bench tables
+	echo "[4/8] the package, into $(VENV)"
 	$(MAKE) --no-print-directory tools package
 	$(BIN)/pip install --quiet numpy wandb "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
-	echo "[4/7] python_log.py: a row, a column, half a minute"
+	echo "[5/8] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
-	echo "[5/7] python_training.py: what logging costs a training, about 11 minutes"
+	echo "[6/8] python_training.py: what logging costs a training, about 11 minutes"
 	$(BIN)/python $(PACKAGE)/benches/python_training.py
-	echo "[6/7] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
+	echo "[7/8] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
 	$(BIN)/python $(PACKAGE)/benches/python_start.py
-	echo "[7/7] python_query.py: queries over $(QUERY_RUNS) runs x 10 metrics x $(QUERY_STEPS) steps, beside DuckDB and polars, about 10 minutes"
+	echo "[8/8] python_query.py: queries over $(QUERY_RUNS) runs x 10 metrics x $(QUERY_STEPS) steps, beside DuckDB and polars, about 10 minutes"
 	folder=$$(mktemp -d)
 	trap 'rm -rf "$$folder"' EXIT
 	$(BIN)/python $(PACKAGE)/benches/python_query.py make "$$folder/lakes" --runs $(QUERY_RUNS) --steps $(QUERY_STEPS)

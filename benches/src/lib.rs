@@ -2,6 +2,11 @@
 //! says what came out, and the bars that it is held against.
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
+pub mod metrics;
+pub mod parquet_alone;
+pub mod peak;
+pub mod speed;
+
 use std::{
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
