@@ -11,6 +11,7 @@
 //! ```
 
 mod axis;
+mod curve;
 mod parts;
 mod width;
 
@@ -26,7 +27,8 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use crate::{Filter, Result, Snapshot, segment::Summary};
-use parts::{Buckets, Part, Parts};
+pub use curve::Curve;
+use parts::{Buckets, Job, Part, Parts};
 use width::Width;
 
 /// Along what a chart goes, and from where to where, both included. What is not said is where the points begin and end.
@@ -162,20 +164,49 @@ fn by_step(parts: &Parts, from: i64, to: i64, most: usize) -> Result<Vec<ChartSe
     let densest = within.iter().map(Part::points_a_step).fold(0.0, f64::max);
     let width = Width::of_steps(range, most, densest);
     let jobs = parts.jobs(&within, width);
-    let done = at_once(&jobs, |job| parts.summarize(job, width))?;
-    let mut drawn: Vec<Buckets> = vec![Vec::new(); parts.keys.len()];
+    let mut pieces = vec![0_usize; parts.keys.len()];
+    for part in jobs.iter().flat_map(Job::parts) {
+        pieces[within[part].slot] += 1;
+    }
+    let finish = |buckets: Buckets| -> Vec<Bucket> {
+        let bucket = |(number, summary): (u64, Summary)| Bucket {
+            number: usize::try_from(number).unwrap_or(usize::MAX),
+            start: X::Whole(width.start(number)),
+            ..Bucket::of(&summary, X::Whole(summary.first.0), X::Whole(summary.last.0))
+        };
+        buckets.into_iter().map(bucket).collect()
+    };
+    let done = at_once(&jobs, |job| {
+        let drawn = parts.summarize(job, width)?;
+        let slots = job.parts().map(|part| within[part].slot);
+        // What is whole is finished here, where it is at hand and several threads work.
+        let drawn = slots.zip(drawn).map(|(slot, buckets)| match pieces[slot] {
+            1 => (slot, Drawn::Finished(finish(buckets))),
+            _ => (slot, Drawn::Piece(buckets)),
+        });
+        Ok(drawn.collect::<Vec<_>>())
+    })?;
+    let mut series: Vec<Drawn> = Vec::new();
+    series.resize_with(parts.keys.len(), || Drawn::Piece(Vec::new()));
     // Jobs are in the order in which their points were logged, so that of equal steps the latest logged counts.
-    for (job, summaries) in jobs.iter().zip(done) {
-        for (part, summaries) in job.parts().zip(summaries) {
-            add(&mut drawn[within[part].slot], summaries);
+    for (slot, drawn) in done.into_iter().flatten() {
+        match (&mut series[slot], drawn) {
+            (Drawn::Piece(before), Drawn::Piece(later)) => add(before, later),
+            (before, finished) => *before = finished,
         }
     }
-    let bucket = |(number, summary): (u64, Summary)| Bucket {
-        number: usize::try_from(number).unwrap_or(usize::MAX),
-        start: X::Whole(width.start(number)),
-        ..Bucket::of(&summary, X::Whole(summary.first.0), X::Whole(summary.last.0))
-    };
-    Ok(parts.series(drawn.into_iter().map(|buckets| buckets.into_iter().map(bucket).collect())))
+    Ok(parts.series(series.into_iter().map(|drawn| match drawn {
+        Drawn::Finished(buckets) => buckets,
+        Drawn::Piece(buckets) => finish(buckets),
+    })))
+}
+
+/// What a chart has of a series so far.
+enum Drawn {
+    /// The buckets of one of several pieces, or of all so far.
+    Piece(Buckets),
+    /// All of it.
+    Finished(Vec<Bucket>),
 }
 
 /// Adds what was logged `later` to buckets; both are sorted.

@@ -65,7 +65,7 @@ mod summary;
 mod tail;
 
 #[cfg(not(proof))]
-pub use chart::{Axis, Bucket, ChartRequest, ChartSeries, X};
+pub use chart::{Axis, Bucket, ChartRequest, ChartSeries, Curve, X};
 #[cfg(not(proof))]
 pub use compaction::{Compacted, Expired};
 #[cfg(not(proof))]
@@ -92,7 +92,7 @@ pub use run::{Run, RunBuilder, RunStats};
 #[cfg(not(proof))]
 pub use runs::{RunInfo, State};
 #[cfg(not(proof))]
-pub use segment::{MetricSize, SegmentIndex, SegmentMeta, SeriesRows};
+pub use segment::{MetricSize, PointRows, SegmentIndex, SegmentMeta, SeriesRows};
 #[cfg(not(proof))]
 pub use series::SeriesInfo;
 #[cfg(not(proof))]

@@ -11,6 +11,7 @@ pub(crate) mod fuzzing;
 mod index;
 mod integers;
 mod meta;
+mod page;
 mod reader;
 mod rollup;
 mod rows;
@@ -30,6 +31,7 @@ pub(crate) use copy::copy;
 pub(crate) use expired::without_points;
 pub(crate) use index::{IndexRow, Summary};
 pub use index::{SegmentIndex, SeriesRows};
+pub use page::PointRows;
 #[cfg(test)]
 pub(crate) use reader::read_points;
 pub(crate) use reader::{

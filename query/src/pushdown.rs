@@ -143,7 +143,7 @@ impl Rows {
 /// The columns of ids in the order in which points are sorted.
 pub(crate) const IDS: [&str; 5] = ["project", "run_id", "metric", "labels", "launch"];
 
-fn ids(key: &SeriesKey) -> [Option<&Arc<str>>; 5] {
+pub(crate) fn ids(key: &SeriesKey) -> [Option<&Arc<str>>; 5] {
     [
         Some(&key.project),
         Some(&key.run_id),
@@ -223,11 +223,27 @@ impl Conditions {
             // what is wrong with it.
             let index = asks.then(|| segment.read_index().ok().flatten()).flatten();
             let rows = index.map(|index| Rows::of(&index, self.series(index.series().collect())));
+            let rows = rows.map(|rows| self.narrow(&segment, rows));
             if rows.as_ref().is_none_or(|rows| rows.count > 0) {
                 selected.push(Selected { segment, rows });
             }
         }
         selected
+    }
+
+    /// Without rows that stand in pages of steps for which the conditions cannot be true. A look at few rows is not worth it.
+    fn narrow(&self, segment: &SegmentMeta, mut rows: Rows) -> Rows {
+        const WORTH_A_LOOK: u64 = 16 << 10;
+        if self.of_bounds.is_none() || rows.count < WORTH_A_LOOK {
+            return rows;
+        }
+        // Where nothing can be said of pages, all rows are looked at.
+        let pages = segment.step_pages().unwrap_or_default();
+        let Some(keep) = self.within_bounds(&Bounds(&pages)) else { return rows };
+        let useless = pages.iter().zip(keep).filter(|(_, keep)| !keep).map(|((rows, _), _)| rows);
+        rows.ranges = without(rows.ranges, useless);
+        rows.count = rows.ranges.iter().map(|rows| rows.end - rows.start).sum();
+        rows
     }
 
     /// Those of `series` that may have a point for which all conditions are true.
@@ -269,6 +285,26 @@ impl Conditions {
         // Bounds that cannot be asked leave out nothing.
         self.of_bounds.as_ref()?.prune(bounds).ok()
     }
+}
+
+/// What is left of `ranges` without `useless` ones; both are ascending and apart.
+fn without<'a>(
+    ranges: Vec<Range<u64>>,
+    useless: impl Iterator<Item = &'a Range<u64>>,
+) -> Vec<Range<u64>> {
+    let mut left = Vec::with_capacity(ranges.len());
+    let mut useless = useless.peekable();
+    for mut rows in ranges {
+        while rows.start < rows.end {
+            while useless.next_if(|gone| gone.end <= rows.start).is_some() {}
+            let gone = useless.peek().map_or(rows.end..rows.end, |gone| Range::clone(gone));
+            if rows.start < gone.start {
+                left.push(rows.start..rows.end.min(gone.start));
+            }
+            rows.start = gone.end.max(rows.start).min(rows.end);
+        }
+    }
+    left
 }
 
 /// Ids as text, which is what conditions are asked of.
@@ -373,6 +409,14 @@ impl Bounded for SeriesRows<'_> {
     }
 }
 
+/// Of a page of steps nothing else is known.
+impl Bounded for (Range<u64>, (i64, i64)) {
+    fn ends(all: &[Self], column: &Column, end: End) -> Option<ArrayRef> {
+        let steps = || all.iter().map(|(_, bounds)| *end.of(bounds));
+        (column.name == "step").then(|| Arc::new(Int64Array::from_iter_values(steps())) as ArrayRef)
+    }
+}
+
 #[derive(Clone, Copy)]
 enum End {
     Least,
@@ -443,6 +487,17 @@ mod tests {
         assert_eq!(names(&open, "run_id"), None, "a run with large steps is wanted as well");
         assert_eq!(names(&col("run_id").not_eq(lit("b")), "run_id"), None);
         assert_eq!(names(&col("run_id").in_list(vec![lit("b")], true), "run_id"), None);
+    }
+
+    #[test]
+    fn what_is_useless_is_left_out_of_ranges() {
+        let left = |ranges: &[Range<u64>], useless: &[Range<u64>]| {
+            without(ranges.to_vec(), useless.iter())
+        };
+        assert_eq!(left(&[0..10, 20..30], &[]), [0..10, 20..30]);
+        assert_eq!(left(&[0..10, 20..30], &[2..4, 8..22, 25..40]), [0..2, 4..8, 22..25]);
+        assert_eq!(left(&[0..10, 20..30], &[0..100]), []);
+        assert_eq!(left(&[5..10], &[0..5, 10..20]), [5..10]);
     }
 
     #[test]

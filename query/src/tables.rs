@@ -13,6 +13,7 @@ mod points;
 mod rows;
 mod runs;
 mod runs_wide;
+mod scan;
 mod segments;
 mod series;
 mod summary;

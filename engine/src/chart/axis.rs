@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Axis, Bucket, ChartSeries, Key, X, at_once, parts::Parts, width::Width};
+use super::{
+    Axis, Bucket, ChartSeries, Key, X, at_once, curve,
+    parts::{Columns, Parts},
+    width::Width,
+};
 use crate::{Filter, Result, Snapshot, UNKNOWN_TIME, segment::Summary};
 
 /// Where the points of one series lie on the axis.
@@ -252,37 +256,14 @@ fn lines(snapshot: &Snapshot, parts: &Parts, axis: &Axis) -> Result<Vec<Line>> {
 }
 
 /// Steps, ascending, and the values at them.
-type Curve = Arc<(Vec<i64>, Vec<f64>)>;
+type Finite = Arc<(Vec<i64>, Vec<f64>)>;
 
 /// All steps and finite values of each series, by step; of several at one step the latest logged.
-fn series(parts: &Parts) -> Result<FxHashMap<Key, Curve>> {
-    let within = parts.within(i64::MIN, i64::MAX);
-    let jobs = parts.readings(&within);
-    let mut all: Vec<Vec<(i64, f64)>> = vec![Vec::new(); parts.keys.len()];
-    let read = at_once(&jobs, |job| {
-        let mut points: Vec<Vec<(i64, f64)>> = vec![Vec::new(); job.parts().count()];
-        parts.read(job, false, |at, steps, _, values| {
-            points[at].extend(steps.iter().copied().zip(values.iter().copied()));
-        })?;
-        Ok(points)
-    })?;
-    for (job, points) in jobs.iter().zip(read) {
-        for (part, points) in job.parts().zip(points) {
-            all[within[part].slot].extend(points);
-        }
-    }
-    let settle = |mut points: Vec<(i64, f64)>| {
-        // Stable, so that of equal steps the latest logged is last.
-        points.sort_by_key(|(step, _)| *step);
-        points.dedup_by(|later, before| {
-            let same = later.0 == before.0;
-            if same {
-                *before = *later;
-            }
-            same
-        });
-        points.retain(|(_, value)| value.is_finite());
-        Arc::new(points.into_iter().unzip())
+fn series(parts: &Parts) -> Result<FxHashMap<Key, Finite>> {
+    let finite = |Columns { steps, values, .. }: Columns| {
+        let points = steps.into_iter().zip(values).filter(|(_, value)| value.is_finite());
+        Arc::new(points.unzip())
     };
-    Ok(parts.keys.iter().cloned().zip(all.into_iter().map(settle)).collect())
+    let curves = curve::of(parts, false)?.into_iter().map(finite);
+    Ok(parts.keys.iter().cloned().zip(curves).collect())
 }

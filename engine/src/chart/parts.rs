@@ -13,6 +13,9 @@ use crate::{
 /// Rows that are read in one go, about: what fits into a cache, and is worth a thread.
 const ROWS_AT_ONCE: u64 = 128 << 10;
 
+/// Of fewer points cells are not worth a look: they stand in one page, which is read as fast.
+const FEW_POINTS: u64 = 16 << 10;
+
 /// The series of a chart, in the parts that they are stored in.
 #[derive(Debug)]
 pub(super) struct Parts {
@@ -35,10 +38,10 @@ enum Source {
 
 /// Points of one series, by step, ties in the order of logging.
 #[derive(Debug, Default)]
-struct Columns {
-    steps: Vec<i64>,
-    times: Vec<i64>,
-    values: Vec<f64>,
+pub(super) struct Columns {
+    pub(super) steps: Vec<i64>,
+    pub(super) times: Vec<i64>,
+    pub(super) values: Vec<f64>,
 }
 
 /// A part of a series, of one launch and one source.
@@ -203,7 +206,9 @@ impl Parts {
             let one = width.number(part.first()) == width.number(part.last());
             let known = (part.is_whole() && one).then_some(part.summary);
             let most = part.points_a_step() * width.cell as f64 * 2.0;
-            let cells = known.is_none() && most >= POINTS_PER_CELL as f64;
+            let cells = known.is_none()
+                && part.summary.count > FEW_POINTS
+                && most >= POINTS_PER_CELL as f64;
             (cells, known)
         })
     }
@@ -378,9 +383,25 @@ impl Columns {
         }
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
         order.sort_by_key(|&row| self.steps[row]);
-        self.steps = order.iter().map(|&row| self.steps[row]).collect();
-        self.times = order.iter().map(|&row| self.times[row]).collect();
-        self.values = order.iter().map(|&row| self.values[row]).collect();
+        self.pick(&order);
+    }
+
+    /// Sorts by step and keeps of each step the latest logged.
+    pub(super) fn settle(&mut self) {
+        if self.steps.is_sorted_by(|a, b| a < b) {
+            return;
+        }
+        self.sort();
+        let next = |row: usize| self.steps.get(row + 1);
+        let rows = 0..self.steps.len();
+        let last: Vec<usize> = rows.filter(|&row| next(row) != Some(&self.steps[row])).collect();
+        self.pick(&last);
+    }
+
+    fn pick(&mut self, rows: &[usize]) {
+        self.steps = rows.iter().map(|&row| self.steps[row]).collect();
+        self.times = rows.iter().map(|&row| self.times[row]).collect();
+        self.values = rows.iter().map(|&row| self.values[row]).collect();
     }
 }
 

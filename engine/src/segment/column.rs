@@ -38,7 +38,7 @@ use rustc_hash::FxHashMap;
 use zstd::zstd_safe::{self, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
 use super::{
-    integers::{deltas, split, varint},
+    integers::{deltas, for_each_packed, split, take_varint, varint},
     values::{STREAMS, Values},
 };
 
@@ -596,6 +596,58 @@ impl Runs {
         }
         self.pending.clear();
     }
+}
+
+/// Gives `take` each of the first `count` numbers that [`Runs`] of this width hold, with how often it comes. None where the bytes
+/// make no sense, or hold fewer.
+pub(super) fn each_run(
+    mut bytes: &[u8],
+    width: u8,
+    count: usize,
+    mut take: impl FnMut(u32, usize),
+) -> Option<()> {
+    let mut left = count;
+    while left > 0 {
+        let head = take_varint(&mut bytes)?;
+        let many = usize::try_from(head >> 1).ok()?;
+        if head & 1 == 0 {
+            let (value, behind) = bytes.split_at_checked(usize::from(width).div_ceil(8))?;
+            bytes = behind;
+            let mut number = [0; 4];
+            number.get_mut(..value.len())?.copy_from_slice(value);
+            let rows = many.min(left);
+            take(u32::from_le_bytes(number), rows);
+            left -= rows;
+        } else {
+            let (packed, behind) = bytes.split_at_checked(many.checked_mul(usize::from(width))?)?;
+            bytes = behind;
+            let rows = many.checked_mul(8)?.min(left);
+            for_each_packed(packed, width, rows, |number| take(number as u32, 1))?;
+            left -= rows;
+        }
+        if many == 0 {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Reads the definition levels of a page of `rows` rows, with their length, and says where they end. `present` gets whether each row
+/// has a value, unless all have one: then nothing.
+pub(super) fn take_levels(content: &[u8], rows: usize, present: &mut Vec<bool>) -> Option<usize> {
+    let (length, rest) = content.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let levels = rest.get(..length)?;
+    let mut runs: Vec<(u32, usize)> = Vec::new();
+    each_run(levels, 1, rows, |level, rows| match runs.last_mut() {
+        Some((last, count)) if *last == level => *count += rows,
+        _ => runs.push((level, rows)),
+    })?;
+    if runs.iter().any(|(level, _)| *level != 1) {
+        let each = runs.into_iter().map(|(level, rows)| std::iter::repeat_n(level == 1, rows));
+        present.extend(each.flatten());
+    }
+    Some(4 + length)
 }
 
 /// Compresses `content` into one zstd frame, in which a block ends at each of `ends`.

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use super::{ALL_COLUMNS, SegmentMeta, read_facts, read_index, scan};
+use super::{
+    ALL_COLUMNS, PointReader, SegmentMeta, SeriesRows, Stretch, read_facts, read_index, scan,
+};
 use crate::{Error, Filter, SeriesKey, catalog::Add, disk};
 
 /// The catalog knows nothing of the file: somebody else wrote it.
@@ -45,10 +47,18 @@ pub(crate) fn segment(input: &[u8], folder: &Path) {
     let filter = Filter { metrics: Some(vec![one.metric.to_string()]), ..all };
     let index = readable(meta.read_index()).flatten();
     let wanted = rows_of(&meta, &filter);
-    if let (Some(index), Some(wanted)) = (index, wanted) {
+    if let (Some(index), Some(wanted)) = (&index, wanted) {
         let of_wanted = index.series().filter(|series| filter.wants(series.key));
         let said: u64 = of_wanted.map(|series| series.rows.end - series.rows.start).sum();
         assert_eq!(said, wanted as u64);
+    }
+    if let (Some(index), Some(Some(reader))) = (index, readable(PointReader::open(&meta))) {
+        let all =
+            |series: SeriesRows<'_>| Stretch { rows: series.rows, from: i64::MIN, to: i64::MAX };
+        let stretches: Vec<_> = index.series().map(all).collect();
+        readable(reader.read(&stretches, true, |_, steps, times, values| {
+            assert!(steps.len() == times.len() && steps.len() == values.len());
+        }));
     }
     let of_one = |key: &SeriesKey| *key == one;
     readable(super::read_series(&meta, of_one));

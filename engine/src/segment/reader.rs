@@ -848,7 +848,11 @@ impl ReadAt {
         Ok(found)
     }
 
-    fn get(&self, offset: u64, bytes: u64) -> Result<Bytes> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn get(&self, offset: u64, bytes: u64) -> Result<Bytes> {
         if offset.checked_add(bytes).is_none_or(|end| end > self.len) {
             let detail = format!("{bytes} bytes are said to stand here, which is past its end");
             return Err(Error::corrupt(&*self.path, offset, detail));

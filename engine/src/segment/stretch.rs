@@ -9,10 +9,7 @@
 
 use std::{ops::Range, path::Path};
 
-use arrow::{
-    array::{Array as _, AsArray as _},
-    datatypes::{Float64Type, Int64Type, TimestampMicrosecondType},
-};
+use bytes::Bytes;
 use parquet::{
     arrow::{
         ProjectionMask,
@@ -29,9 +26,10 @@ use parquet::{
 use super::{
     SegmentMeta,
     file::Footer,
-    reader::{self, Decoder, ReadAt, as_column},
+    page::PageReader,
+    reader::{self, Decoder, ReadAt},
     rollup::{self, Cell, RollupFile},
-    schema::{self, BATCH_ROWS, STEP, TIME, VALUE},
+    schema::{BATCH_ROWS, STEP, TIME, VALUE},
 };
 use crate::{Error, Result, UNKNOWN_TIME};
 
@@ -78,11 +76,36 @@ impl Opened {
         Ok(Self { file, metadata })
     }
 
+    /// Opens the points of a segment. None where somebody else wrote it.
+    pub(super) fn points(segment: &SegmentMeta) -> Result<Option<Self>> {
+        let Some(footer) = segment.footer else { return Ok(None) };
+        let opened = Self::open(&segment.path, segment.bytes, footer, segment.opened.get())?;
+        if footer.bytes <= Self::MOST_BYTES {
+            segment.opened.set(opened.metadata());
+        }
+        Ok(Some(opened))
+    }
+
     pub(super) fn metadata(&self) -> &ArrowReaderMetadata {
         &self.metadata
     }
 
-    fn groups(&self) -> &[RowGroupMetaData] {
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Bytes of the file.
+    pub(super) fn get(&self, offset: u64, bytes: u64) -> Result<Bytes> {
+        self.file.get(offset, bytes)
+    }
+
+    /// What is wrong with the file, and where.
+    pub(super) fn corrupt(&self, offset: u64, detail: impl Into<String>) -> Error {
+        Error::corrupt(self.path(), offset, detail)
+    }
+
+    pub(super) fn groups(&self) -> &[RowGroupMetaData] {
         self.metadata.metadata().row_groups()
     }
 
@@ -140,7 +163,7 @@ impl Opened {
 
 /// The least and the greatest value of each page of a column of integers, with the row of the group at which it starts.
 /// Nothing where the file says nothing of its pages.
-fn pages(
+pub(super) fn pages(
     metadata: &ParquetMetaData,
     group: usize,
     column: usize,
@@ -160,20 +183,14 @@ fn pages(
 
 /// The points of a segment of ours.
 #[derive(Debug)]
-pub(crate) struct PointReader<'a> {
-    path: &'a Path,
+pub(crate) struct PointReader {
     opened: Opened,
 }
 
-impl<'a> PointReader<'a> {
+impl PointReader {
     /// Opens the segment. None where somebody else wrote it.
-    pub(crate) fn open(segment: &'a SegmentMeta) -> Result<Option<Self>> {
-        let (Some(footer), path) = (segment.footer, &*segment.path) else { return Ok(None) };
-        let opened = Opened::open(path, segment.bytes, footer, segment.opened.get())?;
-        if footer.bytes <= Opened::MOST_BYTES {
-            segment.opened.set(opened.metadata());
-        }
-        Ok(Some(Self { path, opened }))
+    pub(crate) fn open(segment: &SegmentMeta) -> Result<Option<Self>> {
+        Ok(Opened::points(segment)?.map(|opened| Self { opened }))
     }
 
     /// The same stretch with fewer rows, where whole pages at its ends lie outside of its steps.
@@ -211,67 +228,33 @@ impl<'a> PointReader<'a> {
         times: bool,
         mut take: impl FnMut(usize, &[i64], &[i64], &[f64]),
     ) -> Result<()> {
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for Stretch { rows, .. } in stretches.iter().filter(|it| !it.rows.is_empty()) {
-            match ranges.last_mut() {
-                Some(last) if rows.start <= last.end => last.end = last.end.max(rows.end),
-                _ => ranges.push(rows.clone()),
-            }
-        }
-        if ranges.is_empty() {
-            return Ok(());
-        }
-        let rows: u64 = ranges.iter().map(|rows| rows.end - rows.start).sum();
-        let (mut steps, mut values) =
-            (Vec::with_capacity(rows as usize), Vec::with_capacity(rows as usize));
-        let mut known = Vec::new();
-        let columns: &[usize] = if times { &[STEP, TIME, VALUE] } else { &[STEP, VALUE] };
-        for batch in self.opened.decode(self.path, &ranges, columns)? {
-            let batch = batch?;
-            let column = |at: usize| {
-                let field = schema::points();
-                let field = field.field(at);
-                as_column(&batch, field.name(), field.data_type(), self.path)
-            };
-            let (step, value) = (column(STEP)?, column(VALUE)?);
-            if step.null_count() + value.null_count() > 0 {
-                let detail = "a point lacks a step or a value";
-                return Err(Error::corrupt(self.path, 0, detail));
-            }
-            steps.extend_from_slice(step.as_primitive::<Int64Type>().values());
-            values.extend_from_slice(value.as_primitive::<Float64Type>().values());
-            if times {
-                let time = column(TIME)?;
-                let time = time.as_primitive::<TimestampMicrosecondType>();
-                known.extend(time.iter().map(|time| time.unwrap_or(UNKNOWN_TIME)));
-            }
-        }
-        if steps.len() as u64 != rows {
-            let detail = format!("{rows} rows were asked for, and {} are there", steps.len());
-            return Err(Error::corrupt(self.path, 0, detail));
-        }
-        if !times {
-            known.resize(steps.len(), UNKNOWN_TIME);
-        }
-        // Where each range starts in what was read.
-        let (mut range, mut read) = (0, 0);
+        let mut step_pages = PageReader::new(&self.opened, STEP, None)?;
+        let mut value_pages = PageReader::new(&self.opened, VALUE, None)?;
+        let mut time_pages = if times {
+            Some(PageReader::new(&self.opened, TIME, Some(UNKNOWN_TIME))?)
+        } else {
+            None
+        };
+        let (mut steps, mut known, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for (at, Stretch { rows, from, to }) in stretches.iter().enumerate() {
-            if rows.is_empty() {
+            steps.clear();
+            step_pages.read(rows.clone(), &mut steps)?;
+            let first = steps.partition_point(|step| step < from);
+            let end = steps.partition_point(|step| step <= to);
+            // Steps that are not in order are corrupt, and their places mean nothing.
+            if first >= end {
                 continue;
             }
-            while ranges[range].end < rows.end {
-                read += (ranges[range].end - ranges[range].start) as usize;
-                range += 1;
+            let within = rows.start + first as u64..rows.start + end as u64;
+            values.clear();
+            value_pages.read(within.clone(), &mut values)?;
+            if let Some(time_pages) = &mut time_pages {
+                known.clear();
+                time_pages.read(within, &mut known)?;
+            } else if known.len() < values.len() {
+                known.resize(values.len(), UNKNOWN_TIME);
             }
-            let start = read + (rows.start - ranges[range].start) as usize;
-            let own = start..start + (rows.end - rows.start) as usize;
-            let within = &steps[own.clone()];
-            let first = own.start + within.partition_point(|step| step < from);
-            let end = own.start + within.partition_point(|step| step <= to);
-            // Steps that are not in order are corrupt, and their places mean nothing.
-            if first < end {
-                take(at, &steps[first..end], &known[first..end], &values[first..end]);
-            }
+            take(at, &steps[first..end], &known[..values.len()], &values);
         }
         Ok(())
     }
@@ -387,5 +370,132 @@ impl<'a> CellReader<'a> {
         // Groups of different levels come in any order, those of one in that of the file.
         ranges.sort_unstable_by_key(|rows| rows.start);
         ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Points, SeriesIndex, SortedPoints,
+        segment::tests::{any_points, any_value, key_of, segment_of},
+    };
+
+    /// A point by its bits.
+    type Point = (i64, i64, u64);
+
+    /// What `stretches` of the segment give, one after the other.
+    fn read(segment: &SegmentMeta, stretches: &[Stretch], times: bool) -> Result<Vec<Vec<Point>>> {
+        let mut points = vec![Vec::new(); stretches.len()];
+        let reader = PointReader::open(segment)?.expect("the file is ours");
+        reader.read(stretches, times, |at, steps, times, values| {
+            let rows = steps.iter().zip(times).zip(values);
+            points[at].extend(rows.map(|((step, time), value)| (*step, *time, value.to_bits())));
+        })?;
+        Ok(points)
+    }
+
+    fn points_of(sorted: &SortedPoints, stretch: &Stretch) -> Vec<Point> {
+        let rows = stretch.rows.start as usize..stretch.rows.end as usize;
+        rows.filter(|row| (stretch.from..=stretch.to).contains(&sorted.steps[*row]))
+            .map(|row| (sorted.steps[row], sorted.times[row], sorted.values[row].to_bits()))
+            .collect()
+    }
+
+    /// Of each series the steps of one share of it to another.
+    fn stretches(sorted: &SortedPoints, shares: &[(f64, f64)]) -> Vec<Stretch> {
+        let series = sorted.series.iter().zip(shares.iter().cycle());
+        series
+            .map(|(series, (a, b))| {
+                let step = |share: f64| {
+                    let last = (series.rows.len() - 1) as f64;
+                    sorted.steps[series.rows.start + (last * share) as usize]
+                };
+                let rows = series.rows.start as u64..series.rows.end as u64;
+                Stretch { rows, from: step(a.min(*b)), to: step(a.max(*b)) }
+            })
+            .collect()
+    }
+
+    fn shares() -> impl Strategy<Value = Vec<(f64, f64)>> {
+        proptest::collection::vec((0.0..1.0_f64, 0.0..1.0_f64), 1..8)
+    }
+
+    /// Some series: a few long, with gaps in their steps and unknown times, some short, some of few different values.
+    fn long_and_short() -> impl Strategy<Value = SortedPoints> {
+        let length = prop_oneof![1..300_usize, 5_000..40_000_usize];
+        let values = prop_oneof![
+            proptest::collection::vec(any_value(), 1..4),
+            proptest::collection::vec(any::<f64>(), 100..101),
+            (1..3_i32).prop_map(|seed| (0..40_000)
+                .map(|row| f64::from((row * seed) as f32).sin())
+                .collect()),
+        ];
+        let gaps = proptest::collection::vec(0..4_i64, 1..4);
+        let series = (length, values, gaps, 1..5_usize);
+        proptest::collection::vec(series, 1..6).prop_map(|all| {
+            let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+            for (at, (length, values, gaps, known)) in all.into_iter().enumerate() {
+                let series =
+                    index.intern(&mut points, key_of(&format!("r{at}"), "loss", None, "one"));
+                let mut step = 0;
+                for row in 0..length {
+                    let time = if row % known == 0 { row as i64 } else { UNKNOWN_TIME };
+                    points.push(series, step, time, values[row % values.len()]);
+                    step += gaps[row % gaps.len()];
+                }
+            }
+            points.sort()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_steps_of_any_series_are_read_bit_for_bit(
+            sorted in prop_oneof![long_and_short(), any_points(300).prop_map(Points::sort)],
+            shares in shares(),
+        ) {
+            let table = tempfile::tempdir().unwrap();
+            let segment = segment_of(table.path(), &sorted, 1);
+            let stretches = stretches(&sorted, &shares);
+            let expected: Vec<_> = stretches.iter().map(|it| points_of(&sorted, it)).collect();
+            prop_assert_eq!(&read(&segment, &stretches, true).unwrap(), &expected);
+            let unknown = |points: Vec<Point>| {
+                points.into_iter().map(|(step, _, value)| (step, UNKNOWN_TIME, value)).collect::<Vec<_>>()
+            };
+            let expected: Vec<_> = expected.into_iter().map(unknown).collect();
+            prop_assert_eq!(read(&segment, &stretches, false).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_an_error_or_changes_nothing() {
+        let table = tempfile::tempdir().unwrap();
+        let (mut points, mut index) = (Points::default(), SeriesIndex::default());
+        for (run, values) in [("a", 7), ("b", 1 << 20)] {
+            let series = index.intern(&mut points, key_of(run, "loss", None, "one"));
+            for step in 0..600 {
+                points.push(series, step * step, step, f64::from((step * 7919 % values) as f32));
+            }
+        }
+        let sorted = points.sort();
+        let segment = segment_of(table.path(), &sorted, 0);
+        let stretches = stretches(&sorted, &[(0.0, 1.0), (0.3, 0.6)]);
+        let expected = read(&segment, &stretches, true).unwrap();
+        let bytes = std::fs::read(&segment.path).unwrap();
+        // Each byte is hit, and each of its bits in one or another.
+        for bit in (0..bytes.len() * 8).step_by(5) {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&segment.path, &flipped).unwrap();
+            let fresh = SegmentMeta { opened: Default::default(), ..segment.clone() };
+            if let Ok(points) = read(&fresh, &stretches, true) {
+                assert!(points == expected, "bit {bit}");
+            }
+        }
     }
 }

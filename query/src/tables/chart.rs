@@ -207,22 +207,16 @@ impl Chart {
             found = runs.iter().map(|run| (key(run), Arc::clone(run))).collect();
             &found
         };
-        let mut bands: HashMap<(Option<String>, Arc<str>), HashMap<usize, Spread>> = HashMap::new();
+        let mut bands: HashMap<(Option<String>, Arc<str>), Vec<(usize, Spread)>> = HashMap::new();
         for (series, values) in series.iter().zip(group.values(series, runs)?) {
             for value in values {
                 let band = bands.entry((value, Arc::clone(&series.metric))).or_default();
-                for bucket in &series.buckets {
-                    band.entry(bucket.number).or_insert_with(|| Spread::new(bucket)).add(bucket);
-                }
+                spread(band, &series.buckets);
             }
         }
         let mut bands: Vec<Band> = bands
             .into_iter()
-            .map(|((value, metric), spreads)| {
-                let mut spreads: Vec<_> = spreads.into_iter().collect();
-                spreads.sort_unstable_by_key(|(number, _)| *number);
-                Band { value, metric, spreads }
-            })
+            .map(|((value, metric), spreads)| Band { value, metric, spreads })
             .collect();
         bands.sort_by(|a, b| {
             by_value(a.value.as_deref(), b.value.as_deref()).then_with(|| a.metric.cmp(&b.metric))
@@ -277,6 +271,33 @@ struct Band {
     value: Option<String>,
     metric: Arc<str>,
     spreads: Vec<(usize, Spread)>,
+}
+
+/// Adds the buckets of a series to those of a band; both are sorted by number.
+fn spread(band: &mut Vec<(usize, Spread)>, buckets: &[Bucket]) {
+    let mut at = 0;
+    let mut others = Vec::new();
+    for bucket in buckets {
+        while band.get(at).is_some_and(|(number, _)| *number < bucket.number) {
+            at += 1;
+        }
+        match band.get_mut(at).filter(|(number, _)| *number == bucket.number) {
+            Some((_, spread)) => spread.add(bucket),
+            None => others.push(bucket),
+        }
+    }
+    if others.is_empty() {
+        return;
+    }
+    // Most often these are all of the first series.
+    band.extend(others.into_iter().map(|bucket| {
+        let mut spread = Spread::new(bucket);
+        spread.add(bucket);
+        (bucket.number, spread)
+    }));
+    if !band.is_sorted_by_key(|(number, _)| *number) {
+        band.sort_by_key(|(number, _)| *number);
+    }
 }
 
 /// What several series have in one bucket.
@@ -477,9 +498,9 @@ impl Chart {
             }
         }
         let finish = |(pick, filling): (Pick, Filling)| match (pick, filling) {
-            (Pick::Text(pick), _) => column::texts(
-                series.iter().flat_map(|it| std::iter::repeat_n(pick(it), it.buckets.len())),
-            ),
+            (Pick::Text(pick), _) => {
+                column::runs_of_texts(series.iter().map(|it| (pick(it), it.buckets.len())))
+            }
             (Pick::Place(_), Filling::Whole(mut filling))
                 if matches!(self.request.axis, Axis::Time { .. }) =>
             {
@@ -502,16 +523,14 @@ impl Chart {
             column::doubles(spreads().map(|(_, spread)| pick(spread)))
         };
         match name {
-            "group_value" => column::texts(
-                bands
-                    .iter()
-                    .flat_map(|band| std::iter::repeat_n(band.value.as_ref(), band.spreads.len())),
-            ),
-            "metric" => column::texts(
-                bands
-                    .iter()
-                    .flat_map(|band| std::iter::repeat_n(Some(&band.metric), band.spreads.len())),
-            ),
+            "group_value" => {
+                let values = bands.iter().map(|band| (band.value.as_ref(), band.spreads.len()));
+                column::runs_of_texts(values)
+            }
+            "metric" => {
+                let metrics = bands.iter().map(|band| (Some(&band.metric), band.spreads.len()));
+                column::runs_of_texts(metrics)
+            }
             "bucket" => {
                 column::integers(spreads().map(|(number, _)| Some(column::count(*number as u64))))
             }

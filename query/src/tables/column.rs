@@ -1,12 +1,13 @@
 //! Columns of the small tables: their types and how they are built.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use arrow::{
     array::{
         ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringBuilder,
-        StringViewArray, TimestampMicrosecondArray,
+        StringViewArray, TimestampMicrosecondArray, UInt32Array,
     },
+    compute::take,
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 
@@ -40,6 +41,21 @@ pub(super) fn schema(
 
 pub(super) fn texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
     Arc::new(values.collect::<StringViewArray>())
+}
+
+/// Texts, each of which stands in so many rows one after the other.
+pub(super) fn runs_of_texts<T: AsRef<str>>(
+    runs: impl Iterator<Item = (Option<T>, usize)>,
+) -> ArrayRef {
+    let mut place = 0..;
+    let mut rows: Vec<u32> = Vec::new();
+    let texts = runs.map(|(text, count)| {
+        rows.extend(iter::repeat_n(place.next().unwrap_or(u32::MAX), count));
+        text
+    });
+    let texts: StringViewArray = texts.collect();
+    // A text is checked and copied once, and a row is a view of it.
+    take(&texts, &UInt32Array::from(rows), None).expect("each row has the place of a text")
 }
 
 pub(super) fn lists<T: AsRef<str>>(

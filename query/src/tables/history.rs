@@ -4,17 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{
-        Array as _, ArrayRef, AsArray as _, Float64Array, Int64Array, NullBufferBuilder,
-        RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+        ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+        TimestampMicrosecondArray, new_null_array,
     },
-    compute::cast,
-    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType},
+    datatypes::SchemaRef,
 };
-use datafusion::{
-    common::{DataFusionError, Result},
-    execution::memory_pool::MemoryReservation,
-};
-use runlake_engine::{Filter, Hidden, RunInfo, SeriesKey, Snapshot, json, json::SYSTEM};
+use datafusion::{common::Result, execution::memory_pool::MemoryReservation};
+use runlake_engine::{Curve, Filter, RunInfo, Snapshot, UNKNOWN_TIME, json, json::SYSTEM};
 
 use super::{
     column::{self, DOUBLE, INTEGER},
@@ -33,6 +29,8 @@ pub(super) struct History {
     schema: SchemaRef,
     /// The metric and labels of each column after `step` and `time`.
     series: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// Their points.
+    points: u64,
 }
 
 impl History {
@@ -77,8 +75,9 @@ impl History {
                 .into_iter()
                 .chain(columns.into_iter().map(|name| (name, DOUBLE))),
         );
+        let points = series.iter().map(|series| series.count).sum();
         let series = series.into_iter().map(|series| (series.metric, series.labels)).collect();
-        Ok(Self { snapshot: snapshot.clone(), run, schema, series })
+        Ok(Self { snapshot: snapshot.clone(), run, schema, series, points })
     }
 }
 
@@ -92,21 +91,16 @@ impl Late for History {
     }
 
     fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<RecordBatch> {
-        let mut columns = self.read(memory)?;
-        for column in &mut columns {
-            column.settle();
-        }
-        let mut steps: Vec<i64> =
-            columns.iter().flat_map(|column| column.steps.iter().copied()).collect();
-        steps.sort_unstable();
-        steps.dedup();
+        memory.try_grow(usize::try_from(self.points).unwrap_or(usize::MAX).saturating_mul(32))?;
+        let curves = self.read(projection.contains(&1))?;
+        let steps = steps(&curves);
         memory.try_grow(steps.len() * 9 * projection.len())?;
         let arrays: Vec<ArrayRef> = projection
             .iter()
             .map(|&column| match column {
                 0 => Arc::new(Int64Array::from(steps.clone())) as ArrayRef,
-                1 => times(&steps, &columns),
-                at => values(&steps, &columns[at - 2]),
+                1 => times(&steps, &curves),
+                at => values(&steps, curves[at - 2].as_ref()),
             })
             .collect();
         let schema = Arc::new(self.schema.project(projection)?);
@@ -115,149 +109,32 @@ impl Late for History {
     }
 }
 
-/// The points of one column in the order of logging.
-#[derive(Debug, Default, Clone)]
-struct Points {
-    steps: Vec<i64>,
-    times: Vec<Option<i64>>,
-    values: Vec<f64>,
-}
-
-impl Points {
-    /// Sorts by step and keeps the last logged of each.
-    fn settle(&mut self) {
-        let mut order: Vec<usize> = (0..self.steps.len()).collect();
-        if !self.steps.is_sorted() {
-            order.sort_by_key(|&row| self.steps[row]);
-        }
-        let mut last: Vec<usize> = Vec::with_capacity(order.len());
-        for row in order {
-            match last.last_mut() {
-                Some(before) if self.steps[*before] == self.steps[row] => *before = row,
-                _ => last.push(row),
-            }
-        }
-        self.steps = last.iter().map(|&row| self.steps[row]).collect();
-        self.times = last.iter().map(|&row| self.times[row]).collect();
-        self.values = last.iter().map(|&row| self.values[row]).collect();
-    }
-}
-
 impl History {
     /// The points that count, by column.
-    fn read(&self, memory: &MemoryReservation) -> Result<Vec<Points>> {
-        let Self { snapshot, run, series, .. } = self;
-        let mut filter = filter_of(run);
-        let mut metrics: Vec<_> = series.iter().map(|(metric, _)| metric.to_string()).collect();
+    fn read(&self, times: bool) -> Result<Vec<Option<Curve>>> {
+        let mut metrics: Vec<_> = self.series.iter().map(|it| it.0.to_string()).collect();
         metrics.dedup();
-        filter.metrics = Some(metrics);
-        let hidden = snapshot.hidden(&filter).map_err(through_datafusion)?;
-        let places: HashMap<(&str, Option<&str>), usize> = series
-            .iter()
-            .enumerate()
-            .map(|(at, (metric, labels))| ((&**metric, labels.as_deref()), at))
-            .collect();
-        let mut columns = vec![Points::default(); series.len()];
-        for batch in snapshot.scan(&filter).map_err(through_datafusion)? {
-            let batch = batch.map_err(through_datafusion)?;
-            memory.try_grow(batch.num_rows() * 32)?;
-            sort_out(&batch, run, &places, &hidden, &mut columns)?;
-        }
-        Ok(columns)
+        let filter = Filter { metrics: Some(metrics), ..filter_of(&self.run) };
+        let curves = self.snapshot.curves(&filter, times).map_err(through_datafusion)?;
+        let key = |curve: &Curve| (Arc::clone(&curve.metric), curve.labels.clone());
+        let mut curves: HashMap<_, _> =
+            curves.into_iter().map(|curve| (key(&curve), curve)).collect();
+        Ok(self.series.iter().map(|key| curves.remove(key)).collect())
     }
 }
 
-/// Where the points of a series go: to a column, if it is wanted, up to the step from which they are hidden.
-struct Target {
-    place: Option<usize>,
-    from: Option<i64>,
-}
-
-/// Gives each point of `batch` to its column.
-fn sort_out(
-    batch: &RecordBatch,
-    run: &RunInfo,
-    places: &HashMap<(&str, Option<&str>), usize>,
-    hidden: &Hidden,
-    columns: &mut [Points],
-) -> Result<()> {
-    let column = |name: &str| {
-        batch
-            .column_by_name(name)
-            .ok_or_else(|| DataFusionError::Internal(format!("the engine gives no column {name}")))
-    };
-    let [metric, labels, launch] =
-        [Ids::new(column("metric")?)?, Ids::new(column("labels")?)?, Ids::new(column("launch")?)?];
-    let steps = column("step")?.as_primitive::<Int64Type>();
-    let times = column("time")?.as_primitive::<TimestampMicrosecondType>();
-    let values = column("value")?.as_primitive::<Float64Type>();
-    // A series is resolved once a batch, not once a point.
-    let mut known: HashMap<[Option<usize>; 3], Target> = HashMap::new();
-    for row in 0..batch.num_rows() {
-        let key = [metric.key(row), labels.key(row), launch.key(row)];
-        let target = known.entry(key).or_insert_with(|| {
-            let (metric, labels, launch) = (metric.text(row), labels.text(row), launch.text(row));
-            let place = places.get(&(metric.unwrap_or_default(), labels)).copied();
-            let from = if hidden.is_empty() {
-                None
-            } else {
-                hidden.first_hidden_step(&SeriesKey {
-                    project: Arc::clone(&run.project),
-                    run_id: Arc::clone(&run.run_id),
-                    metric: metric.unwrap_or_default().into(),
-                    labels: labels.map(Arc::from),
-                    launch: launch.unwrap_or_default().into(),
-                })
-            };
-            Target { place, from }
-        });
-        let step = steps.value(row);
-        let (Some(place), true) = (target.place, target.from.is_none_or(|from| step < from)) else {
-            continue;
-        };
-        let points = &mut columns[place];
-        points.steps.push(step);
-        points.times.push((!times.is_null(row)).then(|| times.value(row)));
-        points.values.push(values.value(row));
+/// All steps of `curves`.
+fn steps(curves: &[Option<Curve>]) -> Vec<i64> {
+    let mut all = curves.iter().flatten().map(|curve| &curve.steps);
+    let Some(first) = all.next() else { return Vec::new() };
+    // Most often all metrics are logged at the same steps.
+    if all.clone().all(|steps| steps == first) {
+        return first.clone();
     }
-    Ok(())
-}
-
-/// A column of ids: the key of each row, and the texts of the keys.
-struct Ids {
-    keys: Vec<Option<usize>>,
-    texts: StringArray,
-}
-
-impl Ids {
-    fn new(column: &ArrayRef) -> Result<Self> {
-        let Some(dictionary) = column.as_any_dictionary_opt() else {
-            let texts = cast(column, &DataType::Utf8)?.as_string::<i32>().clone();
-            let keys = (0..texts.len()).map(|row| texts.is_valid(row).then_some(row)).collect();
-            return Ok(Self { keys, texts });
-        };
-        let texts = cast(dictionary.values(), &DataType::Utf8)?.as_string::<i32>().clone();
-        let valid = |row: usize, key: usize| column.is_valid(row) && texts.is_valid(key);
-        let keys = if texts.is_empty() {
-            vec![None; column.len()]
-        } else {
-            dictionary
-                .normalized_keys()
-                .into_iter()
-                .enumerate()
-                .map(|(row, key)| valid(row, key).then_some(key))
-                .collect()
-        };
-        Ok(Self { keys, texts })
-    }
-
-    fn key(&self, row: usize) -> Option<usize> {
-        self.keys[row]
-    }
-
-    fn text(&self, row: usize) -> Option<&str> {
-        self.keys[row].map(|key| self.texts.value(key))
-    }
+    let mut steps: Vec<i64> = all.chain([first]).flatten().copied().collect();
+    steps.sort_unstable();
+    steps.dedup();
+    steps
 }
 
 fn filter_of(run: &RunInfo) -> Filter {
@@ -269,29 +146,31 @@ fn filter_of(run: &RunInfo) -> Filter {
 }
 
 /// For each step, the latest time at which one of its values was logged.
-fn times(steps: &[i64], columns: &[Points]) -> ArrayRef {
-    let mut latest: Vec<Option<i64>> = vec![None; steps.len()];
-    for column in columns {
-        for (row, at) in rows(steps, &column.steps).zip(&column.times) {
-            latest[row] = latest[row].max(*at);
+fn times(steps: &[i64], curves: &[Option<Curve>]) -> ArrayRef {
+    let mut latest = vec![UNKNOWN_TIME; steps.len()];
+    for curve in curves.iter().flatten() {
+        for (row, time) in rows(steps, &curve.steps).zip(&curve.times) {
+            latest[row] = latest[row].max(*time);
         }
     }
-    Arc::new(TimestampMicrosecondArray::from(latest).with_timezone("UTC"))
+    let latest: TimestampMicrosecondArray =
+        latest.into_iter().map(|time| (time != UNKNOWN_TIME).then_some(time)).collect();
+    Arc::new(latest.with_timezone("UTC"))
 }
 
 /// For each step, its value; null where it has none.
-fn values(steps: &[i64], column: &Points) -> ArrayRef {
+fn values(steps: &[i64], curve: Option<&Curve>) -> ArrayRef {
+    let Some(curve) = curve else { return new_null_array(&DOUBLE, steps.len()) };
+    if curve.steps == steps {
+        return Arc::new(Float64Array::from(curve.values.clone()));
+    }
     let mut values = vec![0.0; steps.len()];
     let mut valid = vec![false; steps.len()];
-    for (row, value) in rows(steps, &column.steps).zip(&column.values) {
+    for (row, value) in rows(steps, &curve.steps).zip(&curve.values) {
         values[row] = *value;
         valid[row] = true;
     }
-    let mut nulls = NullBufferBuilder::new(steps.len());
-    for valid in valid {
-        nulls.append(valid);
-    }
-    Arc::new(Float64Array::new(values.into(), nulls.finish()))
+    Arc::new(Float64Array::new(values.into(), Some(valid.into())))
 }
 
 /// The places of `some` in `all`; both are sorted and `all` holds all of `some`.

@@ -36,7 +36,10 @@ use datafusion::{
 use parquet::arrow::arrow_reader::RowSelection;
 use runlake_engine::{Filter, Hidden, Snapshot};
 
-use super::column::{self, DOUBLE, INTEGER, TEXT};
+use super::{
+    column::{self, DOUBLE, INTEGER, TEXT},
+    scan::Scan,
+};
 use crate::{
     QueryError,
     error::through_datafusion,
@@ -111,8 +114,13 @@ impl Points {
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        if !segments.is_empty() {
-            inputs.push(files(state, segments, &self.stored, columns, limit)?);
+        let (ours, others): (Vec<_>, Vec<_>) =
+            segments.iter().cloned().partition(|selected| Scan::can_read(selected, columns));
+        if !ours.is_empty() {
+            inputs.push(rows(state, &ours, &self.stored, columns, limit)?);
+        }
+        if !others.is_empty() {
+            inputs.push(files(state, &others, &self.stored, columns, limit)?);
         }
         if !tail.is_empty() {
             inputs.push(memory(tail, &self.stored, columns, limit)?);
@@ -248,8 +256,10 @@ impl TableProvider for Points {
                 .map_err(through_datafusion)?,
             filter: conditions.filter,
         };
-        let segments = kept.segments.iter().map(|selected| &selected.segment);
-        Process::current()?.check(segments).map_err(through_datafusion)?;
+        // The engine checks what it reads.
+        let foreign = kept.segments.iter().map(|selected| &selected.segment);
+        let foreign = foreign.filter(|segment| !segment.has_point_rows());
+        Process::current()?.check(foreign).map_err(through_datafusion)?;
         let mut inputs = if self.all {
             self.scan_all(state, &kept, &columns, limit)?
         } else {
@@ -263,7 +273,24 @@ impl TableProvider for Points {
     }
 }
 
-/// Scans `columns` of `segments`, at most as many at once as there are partitions.
+/// Reads `columns` of segments of ours.
+fn rows(
+    state: &dyn Session,
+    segments: &[Selected],
+    stored: &SchemaRef,
+    columns: &[&str],
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let projection =
+        columns.iter().map(|name| stored.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+    let known: Vec<_> = segments.iter().map(|selected| statistics(selected, stored)).collect();
+    let total = Statistics::try_merge_iter(&known, stored)?.project(Some(&projection));
+    let schema = Arc::new(stored.project(&projection)?);
+    let order = order(segments, &schema, columns)?;
+    Scan::plan(segments, schema, state.config().target_partitions(), order, total, limit)
+}
+
+/// Scans `columns` of `segments`, which somebody else wrote, at most as many at once as there are partitions.
 fn files(
     state: &dyn Session,
     segments: &[Selected],
@@ -290,11 +317,8 @@ fn files(
         .map(|(selected, known)| file(selected, known))
         .collect::<Result<Vec<_>, QueryError>>()?;
     let partitions = state.config().target_partitions();
-    // Where each partition reads one file its rows come in the order of that file.
-    let order = if segments.len() <= partitions { order(segments, stored, columns)? } else { None };
     let config = FileScanConfigBuilder::new(store, Arc::new(source))
         .with_file_groups(FileGroup::new(files).split_files(partitions))
-        .with_output_ordering(order.into_iter().collect())
         .with_statistics(total)
         .with_projection_indices(Some(projection))?
         .with_limit(limit)
@@ -302,12 +326,9 @@ fn files(
     Ok(DataSourceExec::from_data_source(config))
 }
 
-/// The order of the rows that are read of each of `segments`, as far as `columns` show it. A column that holds one value
+/// The order of the rows that are read of each of `segments`, as far as the `columns` of `shown` tell. A column that holds one value
 /// in all of them says nothing of the order: the points of one series come by step.
-fn order(segments: &[Selected], stored: &Schema, columns: &[&str]) -> Result<Option<LexOrdering>> {
-    if segments.iter().any(|selected| selected.segment.index.is_none()) {
-        return Ok(None);
-    }
+fn order(segments: &[Selected], shown: &Schema, columns: &[&str]) -> Result<Option<LexOrdering>> {
     let mut order = Vec::new();
     for (at, name) in pushdown::IDS.into_iter().chain(["step"]).enumerate() {
         let same = |selected: &Selected| selected.rows.as_ref()?.same.get(at)?.clone();
@@ -320,7 +341,7 @@ fn order(segments: &[Selected], stored: &Schema, columns: &[&str]) -> Result<Opt
         }
         // Only labels are ever null, and stand first then.
         let options = SortOptions { descending: false, nulls_first: name == "labels" };
-        order.push(PhysicalSortExpr::new(reference(name, stored)?, options));
+        order.push(PhysicalSortExpr::new(reference(name, shown)?, options));
     }
     Ok(LexOrdering::new(order))
 }

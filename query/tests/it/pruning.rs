@@ -118,7 +118,7 @@ fn packed() -> Fixture {
 /// Rows that a query takes out of files, before any condition is applied to them.
 fn rows_read(lake: &Fixture, sql: &str) -> usize {
     let plan = lake.rows(&format!("explain analyze {sql}")).join("\n");
-    let scans = plan.lines().filter(|line| line.contains("file_type=parquet"));
+    let scans = plan.lines().filter(|line| line.contains("file_type=segment"));
     let rows = scans.map(|scan| {
         let (_, rest) = scan.split_once("output_rows=").unwrap();
         rest.split([',', ' ', ']']).next().unwrap().parse::<usize>().unwrap()
