@@ -22,6 +22,9 @@ QUERY_STEPS ?= 10000
 # The wandb that programs are compared under.
 WANDB ?= 0.31.0
 
+# In which profile the package is built; `make bench` measures what users get, as far as that compiles in a quarter of an hour.
+PROFILE ?= dev
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -77,8 +80,8 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	cargo bench --quiet -p runlake-benches --bench sustained
 	echo "[3/8] benches/tables.rs: a flush, merges, a thousand lakes into one, about 2 minutes"
 	cargo bench --quiet -p runlake-benches --bench tables
-	echo "[4/8] the package, into $(VENV)"
-	$(MAKE) --no-print-directory tools package
+	echo "[4/8] the package, into $(VENV), optimised; it is compiled for a quarter of an hour the first time"
+	$(MAKE) --no-print-directory tools package PROFILE=release
 	$(BIN)/pip install --quiet numpy wandb "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
 	echo "[5/8] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
@@ -91,6 +94,9 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	trap 'rm -rf "$$folder"' EXIT
 	$(BIN)/python $(PACKAGE)/benches/python_query.py make "$$folder/lakes" --runs $(QUERY_RUNS) --steps $(QUERY_STEPS)
 	$(BIN)/python $(PACKAGE)/benches/python_query.py measure "$$folder/lakes"
+	echo "      python_chart.py: charts of 20 runs x 5 M points, and of runs that are being logged, about 5 minutes"
+	$(BIN)/python $(PACKAGE)/benches/python_chart.py long "$$folder/long"
+	$(BIN)/python $(PACKAGE)/benches/python_chart.py live "$$folder/lakes/compacted.lake"
 
 wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first time
 	echo "[1/2] tools"
@@ -164,6 +170,6 @@ tools:
 		|| $(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	test -x $(BIN)/maturin || $(BIN)/pip install --quiet "maturin>=1.9.4,<2"
 
-# The package, built in the profile that the tests share, into the virtual environment.
+# The package, built in the profile that the tests share unless PROFILE says otherwise, into the virtual environment.
 package:
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --manifest-path $(PACKAGE)/Cargo.toml
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --profile $(PROFILE) --manifest-path $(PACKAGE)/Cargo.toml
