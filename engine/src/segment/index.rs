@@ -75,7 +75,7 @@ impl Summary {
         summary.count = steps.len() as u64;
         (summary.last, summary.last_time) = ((last, values[last_at]), times[last_at]);
         let (mut least, mut greatest) = (usize::MAX, usize::MAX);
-        let (mut min, mut max, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
+        let (mut min, mut max, mut sum) = (i64::MAX, i64::MIN, 0.0);
         let (mut nan_count, mut inf_count) = (0, 0);
         for (at, &value) in values.iter().enumerate() {
             if !value.is_finite() {
@@ -84,16 +84,15 @@ impl Summary {
                 continue;
             }
             sum += value;
-            if value.total_cmp(&min).is_lt() {
-                (min, least) = (value, at);
-            }
-            if value.total_cmp(&max).is_gt() {
-                (max, greatest) = (value, at);
-            }
+            // No finite value has the place of `min` or `max` as they begin. Nobody can guess which value is the next extreme, so
+            // these are choices and not branches.
+            let place = in_order(value);
+            (min, least) = if place < min { (place, at) } else { (min, least) };
+            (max, greatest) = if place > max { (place, at) } else { (max, greatest) };
         }
         (summary.nan_count, summary.inf_count, summary.sum) = (nan_count, inf_count, sum);
-        summary.min = (least != usize::MAX).then(|| (steps[least], min));
-        summary.max = (greatest != usize::MAX).then(|| (steps[greatest], max));
+        summary.min = values.get(least).map(|min| (steps[least], *min));
+        summary.max = values.get(greatest).map(|max| (steps[greatest], *max));
         // The last of all is finite but for rare ends.
         let last_finite = values.iter().rposition(|value| value.is_finite());
         summary.last_finite = last_finite.map(|at| (steps[at], values[at]));
@@ -183,6 +182,12 @@ impl Summary {
             && times(self) == known
             && (!bound.is_finite() || (self.sum - counted.sum).abs() <= bound)
     }
+}
+
+/// The place of a value in the order of [`f64::total_cmp`].
+fn in_order(value: f64) -> i64 {
+    let bits = value.to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
 /// Whether `a` comes before `b` by value, -0.0 before 0.0, then by step.

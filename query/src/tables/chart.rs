@@ -1,6 +1,11 @@
 //! `chart('train/loss', ...)`: series, or groups of them, in buckets of an axis.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    panic,
+    sync::Arc,
+    thread::{self, ScopedJoinHandle},
+};
 
 use arrow::{
     array::{Array as _, ArrayRef, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions},
@@ -119,6 +124,9 @@ pub(super) struct Told {
 
 /// Buckets where nobody says how many.
 const BUCKETS: usize = 1000;
+
+/// So many buckets of all series are put into columns by two threads.
+const WORTH_A_THREAD: usize = 16 << 10;
 
 /// More buckets are an error: a chart is looked at.
 const MOST_BUCKETS: usize = 1_000_000;
@@ -387,22 +395,43 @@ impl Late for Chart {
         &self.schema
     }
 
-    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<RecordBatch> {
+    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<Vec<RecordBatch>> {
         let series = self.draw()?;
         let schema = Arc::new(self.schema.project(projection)?);
-        let wanted = schema.fields().iter().map(|field| field.name().as_str());
+        let wanted = || schema.fields().iter().map(|field| field.name().as_str());
+        let batch = |arrays, rows| {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)
+        };
         let buckets: usize = series.iter().map(|series| series.buckets.len()).sum();
         memory.try_grow(buckets * (size_of::<Bucket>() + 16 * projection.len()))?;
-        let (arrays, rows) = match &self.group {
-            None => (self.columns(wanted, &series, buckets), buckets),
-            Some(group) => {
-                let bands = self.bands(group, &series)?;
-                let rows = bands.iter().map(|band| band.spreads.len()).sum();
-                (wanted.map(|name| self.group_column(name, &bands)).collect(), rows)
-            }
+        if let Some(group) = &self.group {
+            let bands = self.bands(group, &series)?;
+            let rows = bands.iter().map(|band| band.spreads.len()).sum();
+            let arrays = wanted().map(|name| self.group_column(name, &bands)).collect();
+            return Ok(vec![batch(arrays, rows)?]);
+        }
+        let half = |series: &[ChartSeries]| {
+            let buckets = series.iter().map(|series| series.buckets.len()).sum();
+            batch(self.columns(wanted(), series, buckets), buckets)
         };
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
+        let (front, back) = series.split_at(series.len() / 2);
+        if buckets < WORTH_A_THREAD {
+            return Ok(vec![half(front)?, half(back)?]);
+        }
+        let (front, back) = thread::scope(|scope| {
+            let helper = thread::Builder::new().name("runlake-chart".to_owned());
+            // Without another thread this one does it all.
+            let helper = helper.spawn_scoped(scope, || half(back));
+            let front = half(front);
+            let back = match helper.map(ScopedJoinHandle::join) {
+                Ok(Ok(back)) => back,
+                Ok(Err(panic)) => panic::resume_unwind(panic),
+                Err(_none) => half(back),
+            };
+            (front, back)
+        });
+        Ok(vec![front?, back?])
     }
 }
 

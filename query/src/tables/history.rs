@@ -90,7 +90,7 @@ impl Late for History {
         &self.schema
     }
 
-    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<RecordBatch> {
+    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<Vec<RecordBatch>> {
         memory.try_grow(usize::try_from(self.points).unwrap_or(usize::MAX).saturating_mul(32))?;
         let curves = self.read(projection.contains(&1))?;
         let steps = steps(&curves);
@@ -105,7 +105,7 @@ impl Late for History {
             .collect();
         let schema = Arc::new(self.schema.project(projection)?);
         let options = RecordBatchOptions::new().with_row_count(Some(steps.len()));
-        Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
+        Ok(vec![RecordBatch::try_new_with_options(schema, arrays, &options)?])
     }
 }
 

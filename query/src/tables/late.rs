@@ -28,8 +28,8 @@ pub(super) trait Late: Debug + Send + Sync + 'static {
     /// The columns.
     fn schema(&self) -> &SchemaRef;
 
-    /// The columns at the places `projection` of the schema, with all rows; what that takes is asked of `memory`.
-    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<RecordBatch>;
+    /// The columns at the places `projection` of the schema, with all rows, in some parts; what that takes is asked of `memory`.
+    fn build(&self, projection: &[usize], memory: &MemoryReservation) -> Result<Vec<RecordBatch>>;
 }
 
 /// `late` as a table.
@@ -96,17 +96,21 @@ impl PartitionStream for Scan {
         let memory = MemoryConsumer::new(self.late.name()).register(context.memory_pool());
         let built = async move {
             // Reading files would hold up the other queries of this thread.
-            let (table, memory) = tokio::task::spawn_blocking(move || {
-                let table = scan.late.build(&scan.projection, &memory)?;
-                Ok::<_, DataFusionError>((table, memory))
+            let (tables, memory) = tokio::task::spawn_blocking(move || {
+                let tables = scan.late.build(&scan.projection, &memory)?;
+                Ok::<_, DataFusionError>((tables, memory))
             })
             .await
             .map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
-            let rows = table.num_rows();
-            let slices = (0..rows).step_by(size.max(1)).map(move |start| {
+            let slices = tables.into_iter().flat_map(move |table| {
+                let rows = table.num_rows();
+                let starts = (0..rows).step_by(size.max(1));
+                starts.map(move |start| table.slice(start, size.min(rows - start)))
+            });
+            let slices = slices.map(move |slice| {
                 // The memory is given back with the last slice.
                 let _held = &memory;
-                Ok(table.slice(start, size.min(rows - start)))
+                Ok(slice)
             });
             Ok::<_, DataFusionError>(stream::iter(slices))
         };
