@@ -60,6 +60,9 @@ impl Rm {
         let points = points_of(&snapshot, &doomed)?;
         let drawn = runs::tabulate(&snapshot, &doomed)?;
         write!(terminal, "{}", drawn.draw(terminal.columns(), terminal.is_coloured()))?;
+        for line in losses(&snapshot, &doomed)? {
+            writeln!(terminal, "{line}")?;
+        }
         let what = format!(
             "{} with {}",
             number::counted(doomed.len() as u64, "run"),
@@ -96,6 +99,21 @@ fn is_agreed(what: &str, for_good: bool, terminal: &mut Terminal) -> Result<bool
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// What runs that stay lose because they were forked from one that goes, a line each.
+fn losses(snapshot: &Snapshot, doomed: &[Arc<RunInfo>]) -> Result<Vec<String>, Failure> {
+    let runs = snapshot.runs()?;
+    let stays = |run: &&Arc<RunInfo>| !doomed.iter().any(|it| Arc::ptr_eq(it, run));
+    let loss = |fork: &Arc<RunInfo>| {
+        let is_parent = |run: &&Arc<RunInfo>| {
+            run.project == fork.project && Some(&*run.run_id) == fork.parent_run_id.as_deref()
+        };
+        let (parent, step) = doomed.iter().find(is_parent).zip(fork.fork_step)?;
+        let [fork, parent] = [fork, parent].map(|run| runs::title(run));
+        Some(format!("{fork} was forked from {parent}, and loses its points up to step {step}"))
+    };
+    Ok(runs.iter().filter(stays).filter_map(loss).collect())
 }
 
 fn points_of(snapshot: &Snapshot, runs: &[Arc<RunInfo>]) -> Result<u64, Failure> {

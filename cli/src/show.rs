@@ -53,7 +53,10 @@ impl Show {
 
         let (bold, dim) = (terminal.bold(), terminal.dim());
         writeln!(terminal, "{bold}{}{bold:#}", text::printable(runs::title(&run)))?;
-        for (what, said) in attributes(&run, &all, age::now()) {
+        let lost = snapshot.lost_ancestors()?;
+        let about = format!("run {}/{} ", run.project, run.run_id);
+        let lost = lost.iter().find_map(|line| line.strip_prefix(&about));
+        for (what, said) in attributes(&run, &all, lost, age::now()) {
             writeln!(terminal, "  {dim}{what:<9}{dim:#} {}", text::printable(&said))?;
         }
         for (title, values) in [("config", &run.config), ("summary", &run.summary)] {
@@ -87,7 +90,12 @@ impl Show {
 }
 
 /// What is known of the run itself, as pairs of a word and a value; what is unknown is left out.
-fn attributes(run: &RunInfo, series: &[SeriesInfo], now: i64) -> Vec<(&'static str, String)> {
+fn attributes(
+    run: &RunInfo,
+    series: &[SeriesInfo],
+    lost: Option<&str>,
+    now: i64,
+) -> Vec<(&'static str, String)> {
     let mut said = vec![("run", format!("{}/{}", run.project, run.run_id))];
     let state = match (run.state, run.exit_code) {
         (State::Finished, _) | (_, None) => run.state.as_str().to_owned(),
@@ -121,6 +129,7 @@ fn attributes(run: &RunInfo, series: &[SeriesInfo], now: i64) -> Vec<(&'static s
             None => parent.clone(),
         }),
     );
+    add("missing", lost.map(str::to_owned));
     if run.launches.len() > 1 {
         add(
             "launches",

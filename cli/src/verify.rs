@@ -64,12 +64,17 @@ impl Verify {
                 0
             }
         };
+        let lost = snapshot.lost_ancestors().unwrap_or_default();
         let aside = lake.health()?.quarantined;
 
         let mut said = std::collections::HashSet::new();
         findings.retain(|finding| said.insert(finding.clone()));
         for finding in &findings {
             writeln!(terminal, "{}", text::printable(finding))?;
+        }
+        // No damage: somebody deleted a run, or it never was in this lake.
+        for line in &lost {
+            writeln!(terminal, "{}", text::printable(line))?;
         }
         if !aside.is_empty() {
             let what = number::counted(aside.len() as u64, "file");

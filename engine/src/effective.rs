@@ -35,7 +35,7 @@ impl Hidden {
     }
 
     /// What is hidden of the series that `filter` wants. Reads the indexes of the segments; data pages only of files
-    /// that somebody else wrote. `runs` is asked about runs of several launches, and those that are [`rewound`], only.
+    /// that somebody else wrote. `runs` is asked about runs of several launches, and those that are `rewound`, only.
     pub(crate) fn of(
         segments: &[Arc<SegmentMeta>],
         tail: &[Arc<Points>],
@@ -139,9 +139,11 @@ impl Hidden {
     }
 }
 
-/// The runs of which a launch went back, among those that `filter` wants. Reads the segments of facts that tell of it; `facts_of`
-/// reads one.
-pub(crate) fn rewound(
+/// The runs of which a fact of this kind is known: those that `filter` wants, and maybe others. Reads the segments of facts that
+/// tell of it, as `tells` knows; `facts_of` reads one.
+pub(crate) fn runs_with(
+    kind: &FactKind,
+    tells: impl Fn(&SegmentMeta) -> bool,
     segments: &[Arc<SegmentMeta>],
     tail: &[Arc<Vec<Fact>>],
     filter: &Filter,
@@ -149,10 +151,10 @@ pub(crate) fn rewound(
 ) -> Result<RunKeys> {
     let mut runs = RunKeys::default();
     let mut see = |facts: &[Fact]| {
-        let rewinds = facts.iter().filter(|fact| fact.kind == FactKind::Rewind);
-        runs.extend(rewinds.map(|fact| (Arc::clone(&fact.project), Arc::clone(&fact.run_id))));
+        let told = facts.iter().filter(|fact| fact.kind == *kind);
+        runs.extend(told.map(|fact| (Arc::clone(&fact.project), Arc::clone(&fact.run_id))));
     };
-    for meta in segments.iter().filter(|meta| meta.tells_of_rewind && filter.may_want(meta)) {
+    for meta in segments.iter().filter(|meta| tells(meta) && filter.may_want(meta)) {
         see(&facts_of(meta)?);
     }
     for facts in tail {
@@ -185,9 +187,9 @@ fn series_of(key: &SeriesKey) -> (&str, &str, &str, Option<&str>) {
 /// The steps of one series of one launch, or of a part of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
-    key: SeriesKey,
-    first: i64,
-    last: i64,
+    pub(crate) key: SeriesKey,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
 }
 
 impl Span {

@@ -88,6 +88,9 @@ pub enum FactKind {
     Metric,
     /// That a launch went back: the key is the launch, the value the last step that it kept of what earlier launches logged.
     Rewind,
+    /// That the run was forked: the key is the run that it started from, the value the last step that it shows of that one. Of these the
+    /// *oldest* counts: where a run comes from never changes.
+    Fork,
     /// Rows that a writer could not keep; the key is the writer, the value a count.
     Dropped,
     /// A kind that a later version wrote; kept as it is.
@@ -106,6 +109,7 @@ impl FactKind {
             Self::Launch => "launch",
             Self::Metric => "metric",
             Self::Rewind => "rewind",
+            Self::Fork => "fork",
             Self::Dropped => "dropped",
             Self::Other(text) => text,
         }
@@ -123,6 +127,7 @@ impl From<&str> for FactKind {
             "launch" => Self::Launch,
             "metric" => Self::Metric,
             "rewind" => Self::Rewind,
+            "fork" => Self::Fork,
             "dropped" => Self::Dropped,
             other => Self::Other(other.into()),
         }

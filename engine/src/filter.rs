@@ -45,11 +45,16 @@ pub(crate) struct Chosen<'a> {
 impl Chosen<'_> {
     /// True where `series` is wanted.
     pub(crate) fn wants(&self, series: &SeriesKey) -> bool {
-        let within = |names: &Option<FxHashSet<&str>>, name: &str| {
-            names.as_ref().is_none_or(|names| names.contains(name))
-        };
-        within(&self.metrics, &series.metric)
-            && within(&self.runs, &series.run_id)
-            && within(&self.projects, &series.project)
+        within(self.metrics.as_ref(), &series.metric)
+            && self.wants_run(&series.project, &series.run_id)
     }
+
+    /// True where a series of this run may be wanted.
+    pub(crate) fn wants_run(&self, project: &str, run_id: &str) -> bool {
+        within(self.runs.as_ref(), run_id) && within(self.projects.as_ref(), project)
+    }
+}
+
+fn within(names: Option<&FxHashSet<&str>>, name: &str) -> bool {
+    names.is_none_or(|names| names.contains(name))
 }

@@ -399,8 +399,8 @@ impl Lake {
     }
 
     /// What would go if the points of runs expired that ended before `before_us`, microseconds since 1970 (UTC): of all of them, or
-    /// of those of one project. Never writes. Runs that may still be logged to, that are deleted, or of which something stands in a
-    /// log are left out, and those that have no points any more.
+    /// of those of one project. Never writes. Runs that may still be logged to, that are deleted, of which something stands in a
+    /// log, or that another run was forked from are left out, and those that have no points any more.
     pub fn expiry(&self, before_us: i64, project: Option<&str>) -> Result<Expiry> {
         let snapshot = self.snapshot()?;
         let mut expiry = Expiry::default();
@@ -594,7 +594,8 @@ fn liveness(root: &Path, lookout: &Lookout, writer: &str) -> Liveness {
 /// Runs by project and id.
 type EndedRuns = FxHashMap<(Arc<str>, Arc<str>), Arc<RunInfo>>;
 
-/// The runs that ended before a moment and that nobody logs to: no deleted ones, and none of which anything stands in a log.
+/// The runs that ended before a moment and that nobody logs to: no deleted ones, none of which anything stands in a log, and none
+/// that another run was forked from.
 fn ended_before(snapshot: &Snapshot, before_us: i64, project: Option<&str>) -> Result<EndedRuns> {
     let runs = snapshot.runs()?;
     let has_ended = |run: &&Arc<RunInfo>| {
@@ -613,6 +614,12 @@ fn ended_before(snapshot: &Snapshot, before_us: i64, project: Option<&str>) -> R
     }
     for fact in snapshot.tail_facts() {
         ended.remove(&(Arc::clone(&fact.project), Arc::clone(&fact.run_id)));
+    }
+    // Where a fork cuts into a series, its points are needed.
+    for run in runs.iter() {
+        if let Some(parent) = &run.parent_run_id {
+            ended.remove(&(Arc::clone(&run.project), parent.as_str().into()));
+        }
     }
     Ok(ended)
 }

@@ -11,6 +11,8 @@
 )]
 
 #[cfg(not(proof))]
+mod ancestry;
+#[cfg(not(proof))]
 mod catalog;
 #[cfg(not(proof))]
 mod chart;
@@ -64,6 +66,8 @@ mod summary;
 #[cfg(not(proof))]
 mod tail;
 
+#[cfg(not(proof))]
+pub use ancestry::{Heir, Inherited};
 #[cfg(not(proof))]
 pub use chart::{Axis, Bucket, ChartRequest, ChartSeries, Curve, X};
 #[cfg(not(proof))]

@@ -13,7 +13,7 @@ use crossbeam::utils::CachePadded;
 use serde_json::{Map, Value};
 
 use crate::{
-    Definition, Error, FactKind, Lake, Result, State,
+    Definition, Error, FactKind, Lake, Result, RunInfo, State,
     fact::Clock,
     log::{NO_LABELS, frame::Frame, run_key, writer::NotKept},
     names::{LabelsId, MetricId, RunName},
@@ -45,6 +45,7 @@ pub struct RunBuilder {
     config: Map<String, Value>,
     tags: Vec<String>,
     kept: Option<i64>,
+    fork: Option<(String, i64)>,
     joins: bool,
 }
 
@@ -59,6 +60,7 @@ impl RunBuilder {
             config: Map::new(),
             tags: Vec::new(),
             kept: None,
+            fork: None,
             joins: false,
         }
     }
@@ -143,6 +145,38 @@ impl RunBuilder {
         self
     }
 
+    /// Starts a run from a step of another one of the project: the points of `parent` up to that step are shown as its own, and its
+    /// configuration and definitions of metrics are taken over. No point is copied. Rows without a step go on behind it. Of launches
+    /// of the parent that begin later, and of what is said of it later, nothing is taken over. The parent is named as for
+    /// [`crate::Snapshot::find_run`].
+    ///
+    /// A run that is there already goes on if it was forked just so, so that a launcher may start it again.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), runlake_engine::Error> {
+    /// use runlake_engine::{Filter, Lake, State};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let lake = Lake::open_or_create(folder.path().join("runs.lake"))?;
+    /// let run = lake.run("digits").id("first").start()?;
+    /// for step in 0..10 {
+    ///     run.log_named(step, &[("loss", 1.0)])?;
+    /// }
+    /// run.finish(State::Finished)?;
+    ///
+    /// let run = lake.run("digits").id("second").fork_from("first", 5).start()?;
+    /// run.log_named(None, &[("loss", 0.25)])?;
+    /// let series = lake.snapshot()?.series(&Filter::default())?;
+    /// let ends: Vec<_> = series.iter().map(|it| (&*it.run_id, it.count, it.last_step)).collect();
+    /// assert_eq!(ends, [("first", 10, 9), ("second", 7, 6)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fork_from(mut self, parent: &str, step: i64) -> Self {
+        self.fork = Some((parent.to_owned(), step));
+        self
+    }
+
     /// Logs to a run that another process started and will end: nothing is said of its state.
     pub fn join(mut self) -> Self {
         self.joins = true;
@@ -152,16 +186,22 @@ impl RunBuilder {
     /// Starts the run: from here on it exists for every reader.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that is empty or longer than 512 bytes and for [`RunBuilder::resume_from`] without an id, [`Error::Io`] where the lake cannot be
-    /// written.
+    /// [`Error::Invalid`] for a name that is empty or longer than 512 bytes, for [`RunBuilder::resume_from`] without an id, and for
+    /// [`RunBuilder::fork_from`] of a run that is there and was not forked so; [`Error::Unknown`] for a parent that is not there;
+    /// [`Error::Io`] where the lake cannot be written.
     pub fn start(self) -> Result<Run> {
         check_name("project", &self.project)?;
+        let origin = match &self.fork {
+            Some((parent, step)) => Origin::find(&self, parent, *step)?,
+            None => Origin::Own,
+        };
         if self.kept.is_some() && self.id.is_none() {
             let detail = "only a run that is there, by its id, can go back to a step".to_owned();
             return Err(Error::Invalid { what: "resume_from", detail });
         }
         let known = self.id.is_some() && self.kept.is_none();
-        let next_step = self.kept.map_or(0, |step| step.saturating_add(1));
+        let behind = self.kept.or_else(|| self.fork.as_ref().map(|(_, step)| *step));
+        let next_step = behind.map_or(0, |step| step.saturating_add(1));
         let run_id = self.id.unwrap_or_else(short_id);
         check_name("run id", &run_id)?;
         let launch = self.launch.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
@@ -180,13 +220,16 @@ impl RunBuilder {
             next_step: AtomicI64::new(next_step),
             continues: known,
             past: PerProcess::default(),
-            clock: Clock::after(0),
+            clock: Clock::after(origin.clock()),
             is_open: AtomicBool::new(false),
             counters: std::array::from_fn(|_| CachePadded::default()),
             dropped_rows: AtomicU64::new(0),
         });
         let run = Run { inner };
         run.inner.lake.core().enter(&run);
+        if let Origin::New { parent, step } = &origin {
+            run.inherit(parent, *step, &self.config)?;
+        }
         run.fact(&FactKind::Launch, &run.inner.name.launch, Some(Value::Bool(true)))?;
         if let Some(step) = self.kept {
             run.fact(&FactKind::Rewind, &run.inner.name.launch, Some(step.into()))?;
@@ -206,6 +249,67 @@ impl RunBuilder {
             run.tag(&tag, true)?;
         }
         Ok(run)
+    }
+}
+
+/// Where a run that is about to start comes from.
+#[derive(Debug)]
+enum Origin {
+    /// From nowhere, or from where it came before.
+    Own,
+    /// From a step of another run.
+    New { parent: Arc<RunInfo>, step: i64 },
+}
+
+impl Origin {
+    /// The run that a fork starts from.
+    fn find(run: &RunBuilder, parent: &str, step: i64) -> Result<Self> {
+        let invalid = |detail: String| Error::Invalid { what: "fork_from", detail };
+        if run.kept.is_some() {
+            let detail = "a run cannot be forked and go back to a step of its own at once";
+            return Err(invalid(detail.to_owned()));
+        }
+        let snapshot = run.lake.snapshot()?;
+        let known = match &run.id {
+            Some(id) => snapshot.run_of(&run.project, id)?,
+            None => None,
+        };
+        let found = snapshot.find_run_in(&run.project, parent);
+        if let Some(known) = known {
+            // Its parent may be gone by now.
+            let means = |id: &str| id == parent || found.as_ref().is_ok_and(|it| *it.run_id == *id);
+            if known.parent_run_id.as_deref().is_some_and(means) && known.fork_step == Some(step) {
+                return Ok(Self::Own);
+            }
+            // Another process of this launch may have been faster.
+            if known.launches.iter().any(|it| Some(&**it) != run.launch.as_deref()) {
+                let id = &known.run_id;
+                let detail = match (&known.parent_run_id, known.fork_step) {
+                    (Some(parent), Some(step)) => {
+                        format!(
+                            "run '{id}' is there, and was forked from '{parent}' at step {step}"
+                        )
+                    }
+                    _ => format!(
+                        "run '{id}' is there, and is no fork; give the fork an id of its own"
+                    ),
+                };
+                return Err(invalid(detail));
+            }
+        }
+        let parent = found?;
+        if run.id.as_deref() == Some(&*parent.run_id) {
+            return Err(invalid("a run cannot be forked from itself".to_owned()));
+        }
+        Ok(Self::New { parent, step })
+    }
+
+    /// The clock behind which all that is said of the run lies.
+    fn clock(&self) -> i64 {
+        match self {
+            Self::Own => 0,
+            Self::New { parent, .. } => parent.clock,
+        }
     }
 }
 
@@ -660,13 +764,33 @@ impl Run {
         }
     }
 
+    /// Says that the run starts from a step of another one, and what it takes over from there but what its own configuration says.
+    fn inherit(&self, parent: &RunInfo, step: i64, own: &Map<String, Value>) -> Result<()> {
+        // As old as what was known of the parent: of its launches those count that are older, and of two words about one key the
+        // other one is newer, whichever process says it.
+        let at = parent.clock;
+        self.fact_at(at, &FactKind::Fork, &parent.run_id, Some(step.into()))?;
+        for (key, value) in parent.config.iter().filter(|(key, _)| !own.contains_key(*key)) {
+            self.fact_at(at, &FactKind::Config, key, Some(value.clone()))?;
+        }
+        for definition in &parent.metrics {
+            let said = definition.to_json();
+            self.fact_at(at, &FactKind::Metric, &definition.metric, Some(said))?;
+        }
+        Ok(())
+    }
+
     fn fact(&self, kind: &FactKind, key: &str, value: Option<Value>) -> Result<()> {
+        self.fact_at(os::now_us(), kind, key, value)
+    }
+
+    fn fact_at(&self, now_us: i64, kind: &FactKind, key: &str, value: Option<Value>) -> Result<()> {
         if key.is_empty() || key.len() > NAME_BYTES_MAX * 8 {
             let detail = format!("{} bytes; 1 to {} will do", key.len(), NAME_BYTES_MAX * 8);
             return Err(Error::Invalid { what: "key", detail });
         }
         let text = value.map(|value| value.to_string());
-        let hlc = self.inner.clock.next(os::now_us());
+        let hlc = self.inner.clock.next(now_us);
         let frame = Frame::Fact {
             run: self.inner.number,
             hlc,

@@ -101,10 +101,12 @@ pub struct RunInfo {
     pub git_remote: Option<String>,
     /// The sweep that proposed it.
     pub sweep_id: Option<String>,
-    /// The run that it was forked from.
+    /// The run of its project that it was forked from.
     pub parent_run_id: Option<String>,
-    /// The step at which it was forked.
+    /// The last step that it shows of that run.
     pub fork_step: Option<i64>,
+    /// The clock of that fork: launches of the parent that were first seen later are no part of it.
+    pub(crate) forked_at: i64,
     /// Rows that could not be kept, all writers together.
     pub dropped_rows: u64,
     /// The configuration, nested as the user gave it.
@@ -121,6 +123,8 @@ pub struct RunInfo {
     pub(crate) clock: i64,
     /// The launches that wrote to it, oldest first. The attempt of a launch is its place here, from 0.
     pub launches: Vec<Arc<str>>,
+    /// When each of them was first seen.
+    pub(crate) launched_at: Vec<i64>,
     /// Which of these launches went back, by their place there, and the last step that each kept of what was there.
     pub rewinds: Vec<(usize, i64)>,
 }
@@ -171,11 +175,13 @@ struct Folding<'a> {
     newest: FxHashMap<(&'a FactKind, &'a str), &'a Fact>,
     /// The first fact of each launch: launches count in the order in which they were first seen.
     launches: FxHashMap<&'a str, &'a Fact>,
+    /// The first word about where the run comes from.
+    fork: Option<&'a Fact>,
 }
 
 impl<'a> Folding<'a> {
     fn new(one: &'a Fact) -> Self {
-        Self { one, newest: FxHashMap::default(), launches: FxHashMap::default() }
+        Self { one, newest: FxHashMap::default(), launches: FxHashMap::default(), fork: None }
     }
 
     fn take(&mut self, fact: &'a Fact) {
@@ -194,6 +200,10 @@ impl<'a> Folding<'a> {
                 *first = fact;
             }
         }
+        if fact.kind == FactKind::Fork && self.fork.is_none_or(|first| fact.cmp_age(first).is_lt())
+        {
+            self.fork = Some(fact);
+        }
     }
 
     fn finish(
@@ -211,12 +221,14 @@ impl<'a> Folding<'a> {
         let number = |key: &str| value(&FactKind::Run, key).as_ref().and_then(Value::as_i64);
         let mut launches: Vec<&Fact> = self.launches.values().copied().collect();
         launches.sort_by(|a, b| a.cmp_age(b));
+        let launched_at = launches.iter().map(|launch| launch.hlc).collect();
         let launches: Vec<Arc<str>> =
             launches.iter().map(|launch| Arc::clone(&launch.key)).collect();
         let rewind = |(place, launch): (usize, &Arc<str>)| {
             Some((place, value(&FactKind::Rewind, launch)?.as_i64()?))
         };
         let rewinds = launches.iter().enumerate().filter_map(rewind).collect();
+        let fork = self.fork.and_then(|fact| Some((fact, fact.value.as_deref()?.parse().ok()?)));
         let (mut config, mut summary) = (Map::new(), Map::new());
         let (mut tags, mut metrics, mut dropped_rows) = (Vec::new(), Vec::new(), 0);
         let mut states = Vec::new();
@@ -234,7 +246,11 @@ impl<'a> Folding<'a> {
                 FactKind::Tag => tags.push(fact.key.to_string()),
                 FactKind::Dropped => dropped_rows += count(fact),
                 FactKind::State => states.push((fact, value)),
-                FactKind::Run | FactKind::Launch | FactKind::Rewind | FactKind::Other(_) => {}
+                FactKind::Run
+                | FactKind::Launch
+                | FactKind::Rewind
+                | FactKind::Fork
+                | FactKind::Other(_) => {}
             }
         }
         tags.sort_unstable();
@@ -266,8 +282,9 @@ impl<'a> Folding<'a> {
             git_commit: text("git_commit"),
             git_remote: text("git_remote"),
             sweep_id: text("sweep_id"),
-            parent_run_id: text("parent_run_id"),
-            fork_step: number("fork_step"),
+            parent_run_id: fork.map(|(fact, _)| fact.key.to_string()),
+            fork_step: fork.map(|(_, step)| step),
+            forked_at: fork.map_or(0, |(fact, _)| fact.hlc),
             dropped_rows,
             config,
             summary,
@@ -276,6 +293,7 @@ impl<'a> Folding<'a> {
             is_doomed: text(Fact::DELETED).as_deref() == Some(deletion::FOR_GOOD),
             clock: last_word.unwrap_or(0),
             launches,
+            launched_at,
             rewinds,
         }
     }

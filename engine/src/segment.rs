@@ -84,6 +84,8 @@ pub struct SegmentMeta {
     pub(crate) tells_of_deletion: bool,
     /// Whether a fact in it says that a launch went back.
     pub(crate) tells_of_rewind: bool,
+    /// Whether its facts tell of a run that was forked.
+    pub(crate) tells_of_fork: bool,
     /// The lake that it came from, until the last merge of that.
     pub(crate) source: Option<String>,
     /// The checksum of the whole file.

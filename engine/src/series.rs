@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
-    Filter, Hidden, Points, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
+    Filter, Heir, Hidden, Inherited, Points, Result, SegmentMeta, SeriesKey, UNKNOWN_TIME,
     effective::Span,
     runs::Launches,
     segment::{self, IndexRow, IndexRows, Summary},
@@ -58,13 +58,14 @@ pub struct SeriesInfo {
 }
 
 impl SeriesInfo {
-    /// The series that `filter` wants, sorted, over the points that `hidden` leaves. `segments` are in the order of
-    /// their commits, and the tail was logged after them. Reads indexes; data pages only of series into which hiding
-    /// cuts, and of files that somebody else wrote.
+    /// The series that `filter` wants, sorted, over the points that `hidden` leaves and those that are `inherited`. `segments` are in
+    /// the order of their commits, and the tail was logged after them. Reads indexes; data pages only of series into which hiding
+    /// or a fork cuts, and of files that somebody else wrote.
     pub(crate) fn of(
         segments: &[Arc<SegmentMeta>],
         tail: &[Arc<Points>],
         hidden: &Hidden,
+        inherited: &Inherited,
         filter: &Filter,
     ) -> Result<Vec<Self>> {
         let chosen = filter.chosen();
@@ -75,6 +76,15 @@ impl SeriesInfo {
         }
         for points in tail {
             fold.add_points(points, hidden, filter);
+        }
+        if !inherited.is_empty() {
+            let stored = inherited.filter();
+            for segment in segments.iter().filter(|segment| stored.may_want(segment)) {
+                fold.add_inherited_rows(segment, &segment::read_index(segment)?, inherited)?;
+            }
+            for points in tail {
+                fold.add_inherited_points(points, |key| inherited.heirs(key).iter().collect());
+            }
         }
         Ok(fold.series())
     }
@@ -220,6 +230,62 @@ impl Fold {
         Ok(())
     }
 
+    /// Adds what is inherited of the rows of the index of a segment; reads points of series into which a fork cuts.
+    fn add_inherited_rows(
+        &mut self,
+        segment: &SegmentMeta,
+        rows: &[IndexRow],
+        inherited: &Inherited,
+    ) -> Result<()> {
+        let mut cut: FxHashMap<&SeriesKey, Vec<&Heir>> = FxHashMap::default();
+        for IndexRow { key, summary, .. } in rows {
+            for heir in inherited.heirs(key) {
+                if summary.last.0 <= heir.last {
+                    self.add(&heir.name(key), *summary);
+                // Of points that have expired nobody knows which were logged before the fork.
+                } else if summary.first.0 <= heir.last && !segment.is_expired() {
+                    cut.entry(key).or_default().push(heir);
+                }
+            }
+        }
+        if !cut.is_empty() {
+            let points = segment::read_series(segment, |key| cut.contains_key(key))?;
+            self.add_inherited_points(&points, |key| cut.get(key).cloned().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Adds what is inherited of points, each series to those of its heirs.
+    fn add_inherited_points<'a>(
+        &mut self,
+        points: &Points,
+        heirs: impl Fn(&SeriesKey) -> Vec<&'a Heir>,
+    ) {
+        let mut summaries: Vec<Vec<(&Heir, Option<Summary>)>> = points
+            .keys
+            .iter()
+            .map(|key| heirs(key).into_iter().map(|heir| (heir, None)).collect())
+            .collect();
+        for (row, &series) in points.series.iter().enumerate() {
+            let (step, time, value) = (points.steps[row], points.times[row], points.values[row]);
+            for (_, summary) in
+                summaries[series as usize].iter_mut().filter(|(heir, _)| step <= heir.last)
+            {
+                match summary {
+                    Some(summary) => summary.push(step, time, value),
+                    none => *none = Some(Summary::of(step, time, value)),
+                }
+            }
+        }
+        for (key, summaries) in points.keys.iter().zip(summaries) {
+            for (heir, summary) in summaries {
+                if let Some(summary) = summary {
+                    self.add(&heir.name(key), summary);
+                }
+            }
+        }
+    }
+
     /// The series, sorted.
     fn series(&self) -> Vec<SeriesInfo> {
         let infos = self.0.iter().map(|(key, summary)| SeriesInfo::new(key, summary));
@@ -351,7 +417,9 @@ mod tests {
                     ("p", run, Launches { names: launches, rewinds: &rewinds })
                 });
                 let hidden = Hidden::of_spans(&spans, runs.into_iter());
-                let series = SeriesInfo::of(&segments, &tail, &hidden, &filter).unwrap();
+                let none = Inherited::default();
+                let series =
+                    SeriesInfo::of(&segments, &tail, &hidden, &none, &filter).unwrap();
 
                 let mut rows = rows_of(&logged);
                 rows.retain(|(key, ..)| filter.wants(key));

@@ -9,7 +9,8 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
-    Error, Fact, Filter, Hidden, Points, Result, RunInfo, SegmentMeta, SeriesInfo, State,
+    Error, Fact, FactKind, Filter, Hidden, Inherited, Points, Result, RunInfo, SegmentMeta,
+    SeriesInfo, State, ancestry,
     catalog::TableVersion,
     deletion::{self, RunKeys},
     effective,
@@ -86,9 +87,9 @@ impl Known {
     fn find(
         self,
         name: &str,
-        runs: impl Fn(&Folded) -> &Vec<Arc<RunInfo>>,
+        runs: impl Fn(&Folded) -> Arc<Vec<Arc<RunInfo>>>,
     ) -> Result<Arc<RunInfo>> {
-        let found = runs::find(runs(&self.folded), name);
+        let found = runs::find(&runs(&self.folded), name);
         let wanted = match &found {
             // Which run is the newest depends on all of them.
             Ok(run) if !name.starts_with('@') => Filter {
@@ -213,13 +214,32 @@ impl Snapshot {
     /// cannot be read that may be about it.
     pub fn find_run(&self, name: &str) -> Result<Arc<RunInfo>> {
         let known = self.known();
-        known.find(name, |folded| &folded.runs)
+        known.find(name, |folded| Arc::clone(&folded.runs))
+    }
+
+    /// The run with this id, where there is one.
+    pub(crate) fn run_of(&self, project: &str, run_id: &str) -> Result<Option<Arc<RunInfo>>> {
+        let runs = self.runs_of(&Filter {
+            projects: Some(vec![project.to_owned()]),
+            runs: Some(vec![run_id.to_owned()]),
+            metrics: None,
+        })?;
+        let is_meant = |run: &&Arc<RunInfo>| *run.project == *project && *run.run_id == *run_id;
+        Ok(runs.iter().find(is_meant).cloned())
+    }
+
+    /// The run of a project that `name` means; see [`Snapshot::find_run`].
+    pub(crate) fn find_run_in(&self, project: &str, name: &str) -> Result<Arc<RunInfo>> {
+        self.known().find(name, |folded| {
+            let runs = folded.runs.iter().filter(|run| *run.project == *project).cloned();
+            Arc::new(runs.collect())
+        })
     }
 
     /// The deleted run that `name` means; see [`Snapshot::find_run`].
     pub fn find_deleted_run(&self, name: &str) -> Result<Arc<RunInfo>> {
         let known = self.known();
-        known.find(name, |folded| &folded.deleted)
+        known.find(name, |folded| Arc::clone(&folded.deleted))
     }
 
     /// Which points do not count, of the runs that `filter` wants.
@@ -234,9 +254,37 @@ impl Snapshot {
         Hidden::of_deleted(self.segments(), self.tail(), &self.deleted(filter)?, filter)
     }
 
+    /// The series that runs show of those that they were forked from: of the runs that `filter` wants, and of the metrics.
+    pub fn inherited(&self, filter: &Filter) -> Result<Inherited> {
+        let chosen = filter.chosen();
+        let mut forks = self.runs_with(&FactKind::Fork, |meta| meta.tells_of_fork, filter)?;
+        forks.retain(|(project, run_id)| chosen.wants_run(project, run_id));
+        if forks.is_empty() {
+            return Ok(Inherited::default());
+        }
+        let projects = forks.iter().map(|(project, _)| project.to_string()).collect();
+        let known = self.runs_of(&Filter { projects: Some(projects), ..Filter::default() })?;
+        Inherited::of(self.segments(), self.tail(), &known, &forks, filter)
+    }
+
+    /// What is missing of runs that others were forked from, one line for each fork: a parent that is deleted, or in another lake.
+    pub fn lost_ancestors(&self) -> Result<Vec<String>> {
+        let Folded { runs, deleted } = self.known().of(&Filter::default())?;
+        Ok(ancestry::lost(&runs, &deleted))
+    }
+
     fn rewound(&self, filter: &Filter) -> Result<RunKeys> {
-        let facts = &self.0.tail.facts;
-        effective::rewound(self.fact_segments(), facts, filter, |meta| self.0.core.facts_of(meta))
+        self.runs_with(&FactKind::Rewind, |meta| meta.tells_of_rewind, filter)
+    }
+
+    fn runs_with(
+        &self,
+        kind: &FactKind,
+        tells: impl Fn(&SegmentMeta) -> bool,
+        filter: &Filter,
+    ) -> Result<RunKeys> {
+        let (segments, tail) = (self.fact_segments(), &self.0.tail.facts);
+        effective::runs_with(kind, tells, segments, tail, filter, |meta| self.0.core.facts_of(meta))
     }
 
     fn deleted(&self, filter: &Filter) -> Result<RunKeys> {
@@ -268,7 +316,8 @@ impl Snapshot {
 
     /// The series that `filter` wants, sorted, over their effective points.
     pub fn series(&self, filter: &Filter) -> Result<Vec<SeriesInfo>> {
-        SeriesInfo::of(self.segments(), self.tail(), &self.hidden(filter)?, filter)
+        let (hidden, inherited) = (self.hidden(filter)?, self.inherited(filter)?);
+        SeriesInfo::of(self.segments(), self.tail(), &hidden, &inherited, filter)
     }
 
     /// The schema of `points_all` as the engine reads it: ids as dictionaries, `step` Int64, `time` timestamps in

@@ -2,7 +2,7 @@
 //! out: DataFusion applies every filter again to what is read.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Range,
     sync::Arc,
 };
@@ -23,7 +23,7 @@ use datafusion::{
     prelude::Column,
     scalar::ScalarValue,
 };
-use runlake_engine::{Filter, SegmentIndex, SegmentMeta, SeriesKey, SeriesRows};
+use runlake_engine::{Filter, Inherited, SegmentIndex, SegmentMeta, SeriesKey, SeriesRows};
 
 /// The ids that the conjunction of `filters` can be true for.
 pub(crate) fn filter(filters: &[Expr]) -> Filter {
@@ -153,6 +153,47 @@ pub(crate) fn ids(key: &SeriesKey) -> [Option<&Arc<str>>; 5] {
     ]
 }
 
+/// What one run shows of its ancestors.
+pub(crate) struct Fork {
+    pub(crate) run_id: Arc<str>,
+    /// The stored series, each with the last step that the run shows.
+    pub(crate) series: HashMap<SeriesKey, i64>,
+    /// The files that may hold them.
+    stored: Filter,
+}
+
+impl Fork {
+    pub(crate) fn all(inherited: &Inherited) -> Vec<Self> {
+        let mut forks: BTreeMap<(Arc<str>, Arc<str>), HashMap<SeriesKey, i64>> = BTreeMap::new();
+        for (key, heirs) in inherited.series() {
+            for heir in heirs {
+                let run = (Arc::clone(&key.project), Arc::clone(&heir.run_id));
+                forks.entry(run).or_default().insert(key.clone(), heir.last);
+            }
+        }
+        let fork = |((project, run_id), series): (_, HashMap<SeriesKey, i64>)| {
+            let names = |pick: fn(&SeriesKey) -> &Arc<str>| {
+                let names: BTreeSet<&str> = series.keys().map(|key| &**pick(key)).collect();
+                Some(names.into_iter().map(str::to_owned).collect())
+            };
+            let project: Arc<str> = project;
+            let stored = Filter {
+                projects: Some(vec![project.to_string()]),
+                runs: names(|key| &key.run_id),
+                metrics: names(|key| &key.metric),
+            };
+            Self { run_id, series, stored }
+        };
+        forks.into_iter().map(fork).collect()
+    }
+
+    /// A stored series as the run shows it; none where it does not.
+    fn name(&self, stored: &SeriesKey) -> Option<SeriesKey> {
+        let run_id = Arc::clone(&self.run_id);
+        self.series.contains_key(stored).then(|| SeriesKey { run_id, ..stored.clone() })
+    }
+}
+
 /// The conditions of a scan of points, made to be asked what can matter.
 pub(crate) struct Conditions {
     pub(crate) filter: Filter,
@@ -244,6 +285,42 @@ impl Conditions {
         rows.ranges = without(rows.ranges, useless);
         rows.count = rows.ranges.iter().map(|rows| rows.end - rows.start).sum();
         rows
+    }
+
+    /// The same of the points that a fork shows of its ancestors, under its name.
+    pub(crate) fn select_for(&self, fork: &Fork, segments: &[Arc<SegmentMeta>]) -> Vec<Selected> {
+        let mut selected = Vec::new();
+        for segment in segments.iter().filter(|segment| fork.stored.may_want(segment)) {
+            let index = segment.read_index().ok().flatten();
+            let rows = index.map(|index| {
+                let shown = index.series().filter_map(|series| {
+                    let last = *fork.series.get(series.key)?;
+                    let series = SeriesRows { last_step: last.min(series.last_step), ..series };
+                    (series.first_step <= last).then_some((fork.name(series.key)?, series))
+                });
+                let (names, shown): (Vec<_>, Vec<_>) = shown.unzip();
+                // Asked about under the name of the fork and up to its last step, read under that of the ancestor.
+                let asked = names.iter().zip(&shown);
+                let asked =
+                    asked.map(|(key, series)| SeriesRows { key, ..series.clone() }).collect();
+                let rows: HashSet<u64> =
+                    self.series(asked).into_iter().map(|series| series.rows.start).collect();
+                let wanted = shown.into_iter().filter(|series| rows.contains(&series.rows.start));
+                self.narrow(segment, Rows::of(&index, wanted.collect()))
+            });
+            if rows.as_ref().is_none_or(|rows| rows.count > 0) {
+                selected.push(Selected { segment: Arc::clone(segment), rows });
+            }
+        }
+        selected
+    }
+
+    /// For each of the stored `keys`, whether the fork shows it and the conditions on ids can be true under its name.
+    pub(crate) fn wants_for(&self, fork: &Fork, keys: &[SeriesKey]) -> Vec<bool> {
+        let names: Vec<Option<SeriesKey>> = keys.iter().map(|key| fork.name(key)).collect();
+        let shown: Vec<&SeriesKey> = names.iter().flatten().collect();
+        let mut wanted = self.wants(shown.into_iter()).into_iter();
+        names.iter().map(|name| name.is_some() && wanted.next().unwrap_or(true)).collect()
     }
 
     /// Those of `series` that may have a point for which all conditions are true.

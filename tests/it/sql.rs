@@ -2,7 +2,7 @@
 //! its own lake, by statements that are a word and JSON:
 //!
 //! * `run {"id": "a", "project": "p", "launch": "1", "config": {..}, "tags": [..], "attributes": {..}}` starts or resumes
-//!   a run. Nothing but the id is needed.
+//!   a run. Nothing but the id is needed. With `"parent": "b", "fork_step": 3` it is forked from another one.
 //! * `log {"run": "a", "metric": "loss", "step": 0, "values": [1.5, "NaN"], "labels": {..}}` logs a value a step.
 //! * `say {"run": "a", "summary": {..}}` sets keys of the summary.
 //! * `finish {"run": "a"}` ends a run.
@@ -61,6 +61,9 @@ impl Desk {
                 let id = text("id").unwrap();
                 self.runs.remove(id);
                 let mut run = lake.run(text("project").unwrap_or("p")).id(id).name(id);
+                if let Some((parent, step)) = text("parent").zip(said.get("fork_step")) {
+                    run = run.fork_from(parent, step.as_i64().unwrap());
+                }
                 if let Some(launch) = text("launch") {
                     run = run.launch(launch);
                 }

@@ -79,3 +79,37 @@ fn whoever_resumes_a_deleted_run_restores_it() {
     again.log_named(None, &[("train/loss", 0.5)]).unwrap();
     assert_eq!(lab.rows(COUNTS), ["3,61,61,6,9"]);
 }
+
+#[test]
+fn forks_of_a_run_that_is_deleted_are_named_and_say_what_they_lost() {
+    let lab = lab();
+    let lake = lab.lake();
+    let fork = lake.run("p").id("fork").name("fork").fork_from("alpha", 4).start().unwrap();
+    fork.log_named(None, &[("train/loss", 0.5)]).unwrap();
+    fork.finish(runlake_engine::State::Finished).unwrap();
+    drop((fork, lake));
+    let count = "select count(*) from points where run_id = 'fork'";
+    assert_eq!(lab.rows(count), ["11"]);
+    lab.run(&["show", "fork"]).ok().prints(&["forked at step 4", "11 in 2 series"]);
+    lab.run(&["export", "--run", "fork", "--format", "csv", "-o", "out"])
+        .ok()
+        .prints(&["11 points"]);
+    // Another lake has both.
+    lab.run(&["merge", "runs.lake", "--into", "all.lake"]).ok();
+    let sql = ["--store", "all.lake", "sql", count, "--format", "csv"];
+    lab.run(&sql).ok().prints(&["11"]);
+    let said = lab.run(&["rm", "beta", "--yes"]).ok();
+    assert!(!said.out.contains("was forked"), "{said:#?}");
+    let loses = "fork was forked from alpha, and loses its points up to step 4";
+    lab.run(&["rm", "alpha", "--yes", "--for-good"]).ok().prints(&[loses]);
+    assert_eq!(lab.rows(count), ["1"]);
+    lab.run(&["verify"]).ok().prints(&[
+        "run p/fork was forked from run",
+        "which is deleted",
+        "are sound",
+    ]);
+    lab.run(&["show", "fork"]).ok().prints(&["missing", "which is deleted"]);
+    lab.run(&["compact", "--gc-now"]).ok();
+    lab.run(&["verify"]).ok().prints(&["which is not in this lake", "are sound"]);
+    assert_eq!(lab.rows(count), ["1"]);
+}

@@ -1,6 +1,6 @@
 //! The parts that series are stored in, and what they add up to.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -119,8 +119,9 @@ pub(super) type Buckets = Vec<(u64, Summary)>;
 impl Parts {
     /// The parts of the series that `filter` wants. Reads indexes, and all of files that somebody else wrote.
     pub(super) fn of(snapshot: &Snapshot, filter: &Filter) -> Result<Self> {
-        let hidden = snapshot.hidden(filter)?;
+        let (hidden, inherited) = (snapshot.hidden(filter)?, snapshot.inherited(filter)?);
         let chosen = filter.chosen();
+        let stored = (!inherited.is_empty()).then(|| inherited.filter());
         let mut slots: FxHashMap<Key, usize> = FxHashMap::default();
         let mut slot = |key: &SeriesKey| {
             let key = (
@@ -137,31 +138,53 @@ impl Parts {
             Some(step) => Some(step - 1),
             None => Some(i64::MAX),
         };
+        // The series that show what is stored as `key`, each with the last step that it shows.
+        let shown = |key: &SeriesKey| {
+            let own = chosen.wants(key).then(|| to(key)).flatten().map(|to| (key.clone(), to));
+            let heirs = inherited.heirs(key).iter().map(|heir| (heir.name(key), heir.last));
+            own.into_iter().chain(heirs).collect::<Vec<_>>()
+        };
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
         // What has expired has no points to draw, and at its ends a chart asks for them.
-        let drawn = |it: &&Arc<SegmentMeta>| filter.may_want(it) && !it.is_expired();
+        let drawn = |it: &&Arc<SegmentMeta>| {
+            let is_inherited = || stored.as_ref().is_some_and(|stored| stored.may_want(it));
+            (filter.may_want(it) || is_inherited()) && !it.is_expired()
+        };
         for segment in snapshot.segments().iter().filter(drawn) {
             if segment.index.is_none() {
-                let points = segment::read_series(segment, |key| chosen.wants(key))?;
-                let wanted = vec![true; points.keys.len()];
-                take(&points, &wanted, &mut slot, to, &mut sources, &mut parts);
+                let points = segment::read_series(segment, |key| !shown(key).is_empty())?;
+                take(&points, &mut slot, shown, &mut sources, &mut parts);
                 continue;
             }
             let index = segment::read_index(segment)?;
-            for (place, row) in index.iter().enumerate().filter(|(_, row)| chosen.wants(&row.key)) {
-                let Some(to) = to(&row.key).filter(|to| row.summary.first.0 <= *to) else {
-                    continue;
+            // What several runs show of one series are several parts of the same rows. A source has rows once, so each run has its own.
+            let mut of_heirs: BTreeMap<&str, Vec<Part>> = BTreeMap::new();
+            for (place, row) in index.iter().enumerate() {
+                let (source, first) = (sources.len(), row.summary.first.0);
+                let part = |slot, to| {
+                    let (rows, summary, from) = (row.rows(), row.summary, i64::MIN);
+                    Part { slot, source, place, rows, summary, from, to }
                 };
-                let (slot, source) = (slot(&row.key), sources.len());
-                let (rows, summary) = (row.rows(), row.summary);
-                parts.push(Part { slot, source, place, rows, summary, from: i64::MIN, to });
+                let own = chosen.wants(&row.key).then(|| to(&row.key)).flatten();
+                if let Some(to) = own.filter(|to| first <= *to) {
+                    parts.push(part(slot(&row.key), to));
+                }
+                let heirs = inherited.heirs(&row.key).iter();
+                for heir in heirs.filter(|heir| first <= heir.last) {
+                    let part = part(slot(&heir.name(&row.key)), heir.last);
+                    of_heirs.entry(&heir.run_id).or_default().push(part);
+                }
             }
             sources.push(Source::Segment(Arc::clone(segment)));
+            for own in of_heirs.into_values() {
+                let source = sources.len();
+                parts.extend(own.into_iter().map(|part| Part { source, ..part }));
+                sources.push(Source::Segment(Arc::clone(segment)));
+            }
         }
         for points in snapshot.tail() {
-            let wanted: Vec<bool> = points.keys.iter().map(|key| chosen.wants(key)).collect();
-            if wanted.contains(&true) {
-                take(points, &wanted, &mut slot, to, &mut sources, &mut parts);
+            if points.keys.iter().any(|key| !shown(key).is_empty()) {
+                take(points, &mut slot, shown, &mut sources, &mut parts);
             }
         }
         let mut sorted: Vec<(Key, usize)> = slots.into_iter().collect();
@@ -340,36 +363,34 @@ fn in_memory(row: u64) -> usize {
     usize::try_from(row).unwrap_or(usize::MAX)
 }
 
-/// Takes the `wanted` series of points that are in memory: as a source of their own, by series and step.
+/// Takes the series of points that are in memory and `shown`: as a source of their own, by series and step.
 fn take(
     points: &Points,
-    wanted: &[bool],
     slot: &mut impl FnMut(&SeriesKey) -> usize,
-    to: impl Fn(&SeriesKey) -> Option<i64>,
+    shown: impl Fn(&SeriesKey) -> Vec<(SeriesKey, i64)>,
     sources: &mut Vec<Source>,
     parts: &mut Vec<Part>,
 ) {
+    let shown: Vec<_> = points.keys.iter().map(shown).collect();
     let mut series: Vec<Columns> = Vec::new();
     series.resize_with(points.keys.len(), Columns::default);
     for (row, &code) in points.series.iter().enumerate() {
         let code = code as usize;
-        if wanted[code] {
+        if !shown[code].is_empty() {
             let columns = &mut series[code];
             columns.steps.push(points.steps[row]);
             columns.times.push(points.times[row]);
             columns.values.push(points.values[row]);
         }
     }
-    for (place, (columns, key)) in series.iter_mut().zip(&points.keys).enumerate() {
+    for (place, (columns, shown)) in series.iter_mut().zip(&shown).enumerate() {
         columns.sort();
         let Columns { steps, times, values } = &*columns;
-        let (Some(summary), Some(to)) = (Summary::of_sorted(steps, times, values), to(key)) else {
-            continue;
-        };
-        if summary.first.0 <= to {
+        let Some(summary) = Summary::of_sorted(steps, times, values) else { continue };
+        for (key, to) in shown.iter().filter(|(_, to)| summary.first.0 <= *to) {
             let (slot, source) = (slot(key), sources.len());
             let rows = 0..summary.count;
-            parts.push(Part { slot, source, place, rows, summary, from: i64::MIN, to });
+            parts.push(Part { slot, source, place, rows, summary, from: i64::MIN, to: *to });
         }
     }
     sources.push(Source::Memory(series));

@@ -200,7 +200,10 @@ struct LookBack {
 
 impl LookBack {
     fn look(mut self) {
-        self.last = self.run.inner.lake.core().last_step(self.run.project(), self.run.id());
+        let (lake, project, id) = (&self.run.inner.lake, self.run.project(), self.run.id());
+        // A fork that has logged nothing yet has come as far as it shows of its parent.
+        let forked_at = || lake.snapshot().and_then(|it| it.run_of(project, id)).ok()??.fork_step;
+        self.last = lake.core().last_step(project, id).or_else(forked_at);
     }
 }
 

@@ -244,6 +244,9 @@ pub(super) fn describe_facts(
     if facts.iter().any(|fact| fact.kind == FactKind::Rewind) {
         says.tag("rewinds", true);
     }
+    if facts.iter().any(|fact| fact.kind == FactKind::Fork) {
+        says.tag("forks", true);
+    }
     let mut runs = Names::default();
     for fact in facts {
         runs.see(&fact.run_id);
@@ -346,6 +349,7 @@ impl SegmentMeta {
             expired_rows: number("expired").unwrap_or(0),
             tells_of_deletion: tag("deletions") == Some("true"),
             tells_of_rewind: tag("rewinds") == Some("true"),
+            tells_of_fork: tag("forks") == Some("true"),
             cached: Kept::default(),
             opened: Kept::default(),
             opened_rollup: Kept::default(),

@@ -1,4 +1,4 @@
-//! Whether a point counts, or a later launch hides it.
+//! Whether a point counts: not where a later launch hides it, and for a fork only as far as it shows its parent.
 
 use std::{
     collections::HashMap,
@@ -18,48 +18,58 @@ use runlake_engine::{Hidden, SeriesKey};
 
 use super::Same;
 
-/// `counts(project, run_id, metric, labels, launch, step)`: false for a point that a later launch hides, or whose run is deleted. It belongs to
-/// one snapshot, so no query can name it.
+/// `counts(project, run_id, metric, labels, launch, step)`: false for a point that a later launch hides, whose run is deleted, or that a
+/// fork does not show. It belongs to one snapshot, so no query can name it.
 #[derive(Debug)]
 pub(crate) struct Counts {
     signature: Signature,
-    hidden: Arc<Steps>,
+    last: Arc<Steps>,
+    /// The last step that counts of series that are not among those; none where none does.
+    of_others: Option<i64>,
 }
 
-/// The series of each run of which a part is hidden, sorted, with the first hidden step.
-type Steps = HashMap<Arc<str>, Vec<(SeriesKey, i64)>>;
+/// Series of each run, sorted, with the last step that counts; none where none does.
+type Steps = HashMap<Arc<str>, Vec<(SeriesKey, Option<i64>)>>;
 
 impl Counts {
     /// The columns that it takes.
     pub(crate) const COLUMNS: [&'static str; 6] =
         ["project", "run_id", "metric", "labels", "launch", "step"];
 
-    pub(crate) fn new(hidden: &Hidden) -> Self {
-        let mut series: Vec<_> = hidden.series().collect();
+    /// The points that are not hidden.
+    pub(crate) fn but(hidden: &Hidden) -> Self {
+        let last = |(key, from): (&SeriesKey, i64)| (key.clone(), from.checked_sub(1));
+        Self::new(hidden.series().map(last).collect(), Some(i64::MAX))
+    }
+
+    /// The points of `series`, each up to a step, and no others.
+    pub(crate) fn only(series: &HashMap<SeriesKey, i64>) -> Self {
+        let last = |(key, last): (&SeriesKey, &i64)| (key.clone(), Some(*last));
+        Self::new(series.iter().map(last).collect(), None)
+    }
+
+    fn new(mut series: Vec<(SeriesKey, Option<i64>)>, of_others: Option<i64>) -> Self {
         series.sort_unstable_by(|(a, _), (b, _)| texts_of(a).cmp(&texts_of(b)));
-        let mut steps = Steps::new();
+        let mut last = Steps::new();
         for (key, step) in series {
-            steps.entry(Arc::clone(&key.run_id)).or_default().push((key.clone(), step));
+            last.entry(Arc::clone(&key.run_id)).or_default().push((key, step));
         }
         let mut arguments = vec![DataType::Utf8View; 5];
         arguments.push(DataType::Int64);
-        Self {
-            signature: Signature::exact(arguments, Volatility::Immutable),
-            hidden: Arc::new(steps),
-        }
+        let signature = Signature::exact(arguments, Volatility::Immutable);
+        Self { signature, last: Arc::new(last), of_others }
     }
 
-    fn first_hidden_step(&self, texts: [Option<&str>; 5]) -> Option<i64> {
+    fn last_step(&self, texts: [Option<&str>; 5]) -> Option<i64> {
         let [Some(project), Some(run_id), Some(metric), labels, launch] = texts else {
-            return None;
+            return self.of_others;
         };
         // Files that another program put into the table need not say the launch.
         let launch = launch.unwrap_or_default();
-        let series = self.hidden.get(run_id)?;
-        let at = series
-            .binary_search_by(|(key, _)| texts_of(key).cmp(&(project, metric, labels, launch)))
-            .ok()?;
-        Some(series[at].1)
+        let Some(series) = self.last.get(run_id) else { return self.of_others };
+        let found = series
+            .binary_search_by(|(key, _)| texts_of(key).cmp(&(project, metric, labels, launch)));
+        found.map_or(self.of_others, |at| series[at].1)
     }
 }
 
@@ -67,10 +77,10 @@ fn texts_of(key: &SeriesKey) -> (&str, &str, Option<&str>, &str) {
     (&key.project, &key.metric, key.labels.as_deref(), &key.launch)
 }
 
-// What is hidden was computed once for one scan: the same allocation is the same function.
+// What counts was computed once for one scan: the same allocation is the same function.
 impl PartialEq for Counts {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.hidden, &other.hidden)
+        Arc::ptr_eq(&self.last, &other.last)
     }
 }
 
@@ -78,7 +88,7 @@ impl Eq for Counts {}
 
 impl Hash for Counts {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.hidden).hash(state);
+        Arc::as_ptr(&self.last).hash(state);
     }
 }
 
@@ -101,12 +111,12 @@ impl ScalarUDFImpl for Counts {
         let steps = columns[5].as_primitive::<Int64Type>();
         let mut same = Same::new(texts);
         let mut counts = BooleanBuilder::with_capacity(arguments.number_rows);
-        let mut from = None;
+        let mut last = None;
         for (row, &step) in steps.values().iter().enumerate() {
             if !same.as_last(row) {
-                from = self.first_hidden_step(same.texts(row));
+                last = self.last_step(same.texts(row));
             }
-            counts.append_value(from.is_none_or(|from| step < from));
+            counts.append_value(last.is_some_and(|last| step <= last));
         }
         Ok(ColumnarValue::Array(Arc::new(counts.finish())))
     }

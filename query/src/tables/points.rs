@@ -25,7 +25,7 @@ use datafusion::{
     object_store::{ObjectMeta, path::Path},
     physical_expr::{
         LexOrdering, PhysicalExpr, PhysicalSortExpr, ScalarFunctionExpr,
-        expressions::{CastExpr, Column},
+        expressions::{CastExpr, Column, Literal, TryCastExpr},
     },
     physical_plan::{
         ExecutionPlan, empty::EmptyExec, filter::FilterExecBuilder, projection::ProjectionExec,
@@ -45,7 +45,7 @@ use crate::{
     error::through_datafusion,
     functions::{Attempt, Counts},
     process::Process,
-    pushdown::{self, Conditions, Selected},
+    pushdown::{self, Conditions, Fork, Selected},
 };
 
 /// The points of one snapshot: its segments, as Parquet files that DataFusion scans, and its tail, from memory.
@@ -140,6 +140,41 @@ impl Points {
         self.scan_without(&hidden, state, kept, columns, limit)
     }
 
+    /// The points that forks show of their ancestors: for each fork those of the stored series, up to a step, under its own name.
+    fn scan_inherited(
+        &self,
+        state: &dyn Session,
+        conditions: &Conditions,
+        columns: &[&str],
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let inherited = self.snapshot.inherited(&conditions.filter).map_err(through_datafusion)?;
+        let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        for fork in Fork::all(&inherited) {
+            let segments = conditions.select_for(&fork, self.snapshot.segments());
+            check(&segments)?;
+            let wants = |points: &runlake_engine::Points| conditions.wants_for(&fork, &points.keys);
+            let tail = self.snapshot.tail_batches(wants).map_err(through_datafusion)?;
+            let mut needed = columns.to_vec();
+            needed.extend(Counts::COLUMNS.iter().filter(|name| !columns.contains(name)));
+            let counts = Arc::new(ScalarUDF::from(Counts::only(&fork.series)));
+            for input in self.scan_stored(state, &segments, &tail, &needed, None)? {
+                let predicate = call(&counts, &Counts::COLUMNS, &input.schema(), state)?;
+                let input = Arc::new(FilterExecBuilder::new(predicate, input).build()?);
+                let schema = input.schema();
+                let expression = |name: &&str| {
+                    let expression = match *name {
+                        "run_id" => name_of(&fork.run_id),
+                        name => reference(name, &schema)?,
+                    };
+                    Ok((expression, (*name).to_owned()))
+                };
+                let expressions = columns.iter().map(expression).collect::<Result<Vec<_>>>()?;
+                inputs.push(Arc::new(ProjectionExec::try_new(expressions, input)?));
+            }
+        }
+        Ok(inputs)
+    }
+
     /// What is kept, without what is hidden.
     fn scan_without(
         &self,
@@ -163,7 +198,7 @@ impl Points {
         let mut needed = columns.to_vec();
         needed.extend(Counts::COLUMNS.iter().filter(|name| !columns.contains(name)));
         let output: Vec<_> = (0..columns.len()).collect();
-        let counts = Arc::new(ScalarUDF::from(Counts::new(hidden)));
+        let counts = Arc::new(ScalarUDF::from(Counts::but(hidden)));
         for input in self.scan_stored(state, &checked, &kept.tail, &needed, None)? {
             let predicate = call(&counts, &Counts::COLUMNS, &input.schema(), state)?;
             let filter = FilterExecBuilder::new(predicate, input)
@@ -254,16 +289,15 @@ impl TableProvider for Points {
                 .snapshot
                 .tail_batches(|points| conditions.wants(points.keys.iter()))
                 .map_err(through_datafusion)?,
-            filter: conditions.filter,
+            filter: conditions.filter.clone(),
         };
-        // The engine checks what it reads.
-        let foreign = kept.segments.iter().map(|selected| &selected.segment);
-        let foreign = foreign.filter(|segment| !segment.has_point_rows());
-        Process::current()?.check(foreign).map_err(through_datafusion)?;
+        check(&kept.segments)?;
         let mut inputs = if self.all {
             self.scan_all(state, &kept, &columns, limit)?
         } else {
-            self.scan_effective(state, &kept, &columns, limit)?
+            let mut inputs = self.scan_effective(state, &kept, &columns, limit)?;
+            inputs.extend(self.scan_inherited(state, &conditions, &columns)?);
+            inputs
         };
         match inputs.len() {
             0 => Ok(Arc::new(EmptyExec::new(schema))),
@@ -271,6 +305,13 @@ impl TableProvider for Points {
             _ => UnionExec::try_new(inputs),
         }
     }
+}
+
+/// Fails where the files of `segments` are not there any more. The engine checks what it reads.
+fn check(segments: &[Selected]) -> Result<()> {
+    let segments = segments.iter().map(|selected| &selected.segment);
+    let foreign = segments.filter(|segment| !segment.has_point_rows());
+    Process::current()?.check(foreign).map_err(through_datafusion)
 }
 
 /// Reads `columns` of segments of ours.
@@ -412,6 +453,12 @@ fn memory(
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(ProjectionExec::try_new(expressions, input)?))
+}
+
+/// The id of a run, for all rows. Ids may be null by the schema of the table, which a literal may not; a cast that can fail may.
+fn name_of(run_id: &Arc<str>) -> Arc<dyn PhysicalExpr> {
+    let id = Arc::new(Literal::new(ScalarValue::Utf8View(Some(run_id.to_string()))));
+    Arc::new(TryCastExpr::new(id, TEXT))
 }
 
 fn cast(input: Arc<dyn PhysicalExpr>, to: &DataType) -> Arc<dyn PhysicalExpr> {

@@ -6,6 +6,7 @@ mod compare;
 mod context;
 mod edge;
 mod errors;
+mod forks;
 mod functions;
 mod history;
 mod live;
