@@ -137,7 +137,8 @@ impl PyRun {
     #[new]
     #[pyo3(signature = (
         *, store, project, id=None, name=None, config=None, group=None, job_type=None, tags=None, notes=None,
-        launch=None, attributes=None, strict=false, joined=false, flush_after_bytes=None, resume_from=None
+        launch=None, attributes=None, strict=false, joined=false, flush_after_bytes=None, resume_from=None,
+        fork_from=None
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -165,6 +166,7 @@ impl PyRun {
         joined: bool,
         flush_after_bytes: Option<u64>,
         resume_from: Option<i64>,
+        fork_from: Option<(String, i64)>,
     ) -> PyResult<Self> {
         let config = config.map(|config| convert::json_object("config", config)).transpose()?;
         let attributes =
@@ -201,6 +203,9 @@ impl PyRun {
             }
             if let Some(step) = resume_from {
                 builder = builder.resume_from(step);
+            }
+            if let Some((parent, step)) = fork_from {
+                builder = builder.fork_from(&parent, step);
             }
             if joined {
                 builder = builder.join();

@@ -307,6 +307,35 @@ def test_a_run_goes_back_to_a_step_and_goes_on_behind_it(door: Door, store: Path
     assert rows == [(step, 1.0) for step in range(5)] + [(5, 2.0)]
 
 
+def test_a_run_is_forked_from_a_step_of_another_one(door: Door, store: Path) -> None:
+    done = door(
+        "-c",
+        "import wandb\n"
+        "with wandb.init(project='p', id='a', config={'lr': 0.1, 'width': 8}) as run:\n"
+        "    for step in range(10): run.log({'loss': 1.0, 'acc': 0.5})\n"
+        "with wandb.init(project='p', id='b', fork_from='a?_step=4', config={'lr': 0.2}) as run:\n"
+        "    assert run.id == 'b' and run.step == 5, run.step\n"
+        "    assert dict(run.config) == {'width': 8, 'lr': 0.2}, run.config\n"
+        "    run.log({'loss': 2.0})\n"
+        "there = wandb.Api().run('p/b')\n"
+        "assert [row['acc'] for row in there.scan_history(keys=['acc'])] == [0.5] * 5\n"
+        "assert there.summary['loss'] == 2.0 and there.summary['acc'] == 0.5 and there.lastHistoryStep == 5\n"
+        "for wrong in ('a', 'a?_step=x', '?_step=1', 'nobody?_step=1'):\n"
+        "    try: wandb.init(project='p', fork_from=wrong)\n"
+        "    except wandb.UsageError: pass\n"
+        "    else: raise SystemExit(wrong)\n"
+        "for more in ({'resume': 'must', 'id': 'b'}, {'resume_from': 'b?_step=1'}):\n"
+        "    try: wandb.init(project='p', fork_from='a?_step=1', **more)\n"
+        "    except wandb.UsageError: pass\n"
+        "    else: raise SystemExit(str(more))\n",
+    )
+    assert done.returncode == 0, done.stderr
+    lake = runlake.open(store)
+    rows = lake.sql("select step, value from points where run_id = 'b' and metric = 'loss' order by step").fetchall()
+    assert rows == [(step, 1.0) for step in range(5)] + [(5, 2.0)]
+    assert lake.sql("select parent_run_id, fork_step from runs where run_id = 'b'").fetchall() == [("a", 4)]
+
+
 SETTINGS = {
     "entity": ("team", "run.entity == 'team'"),
     "project": ("digits", "run.project == 'digits'"),

@@ -418,6 +418,8 @@ class RunInfo:
     exit_code: int | None
     git_commit: str | None
     git_remote: str | None
+    parent_run_id: str | None
+    fork_step: int | None
     dropped_rows: int
     config: Tree
     summary: Tree

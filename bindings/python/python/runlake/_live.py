@@ -60,6 +60,7 @@ def init(
     mode: Mode | None = None,
     resume: Resume | None = None,
     resume_from: int | None = None,
+    fork_from: str | None = None,
     reinit: Reinit | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     strict: bool | None = None,
@@ -96,6 +97,9 @@ def init(
             newest run of this program on this host goes on, unless it finished or is running.
         resume_from: a step of the run that has this id, to go back to: of what was logged before, only points up to it
             count from here on. Rows without a step go on behind it.
+        fork_from: `"RUN?_step=N"`: a new run starts from a step of another one of the project. What that logged up to
+            the step is shown as its own, not copied, and its configuration is taken over; what `config` says
+            wins. Rows without a step go on behind it.
         reinit: what becomes of a run that is live already: `finish_previous` ends it, `return_previous` returns it and
             starts none, `create_new` starts another beside it, to be logged to by its own name only.
         settings: a `Settings`, or a mapping of what is in one.
@@ -103,7 +107,7 @@ def init(
 
     Raises:
         InvalidArgument: an argument cannot be used, or `resume="never"` and the run exists.
-        NotFound: `resume="must"` and there is no such run.
+        NotFound: `resume="must"` or `fork_from`, and there is no such run.
         StorageError: the lake cannot be written.
 
     >>> import runlake
@@ -146,7 +150,7 @@ def init(
         return off
     if found.mode == "online":
         not_yet("mode='online'", "there is no server; the run is kept in the lake, as with mode='offline'")
-    return _start(found, config, resume_from)
+    return _start(found, config, resume_from, None if fork_from is None else _fork(fork_from))
 
 
 def _make_room(run: Run) -> None:
@@ -159,7 +163,20 @@ def _make_room(run: Run) -> None:
     run.finish()
 
 
-def _start(settings: Settings, config: Mapping[str, Any] | object | None, resume_from: int | None) -> Run:
+def _fork(fork_from: str) -> tuple[str, int]:
+    """The run and its step from which a fork starts."""
+    parent, mark, step = fork_from.rpartition("?_step=")
+    if not (parent and mark and step.isdecimal()):
+        raise InvalidArgument(f"fork_from: is 'RUN?_step=N', not {fork_from!r}")
+    return parent, int(step)
+
+
+def _start(
+    settings: Settings,
+    config: Mapping[str, Any] | object | None,
+    resume_from: int | None,
+    fork_from: tuple[str, int] | None,
+) -> Run:
     global _outer_launch
     project = settings.project or "default"
     path = _native.resolve(settings.store)[0] if settings.dir is None else _lake_in(settings.dir)
@@ -179,6 +196,7 @@ def _start(settings: Settings, config: Mapping[str, Any] | object | None, resume
         strict=bool(settings.strict),
         settings=settings,
         resume_from=resume_from,
+        fork_from=fork_from,
     )
     _watch()
     _open.append(run)

@@ -52,6 +52,7 @@ class Run:
         joined: bool = False,
         flush_after_bytes: int | None = None,
         resume_from: int | None = None,
+        fork_from: tuple[str, int] | None = None,
     ) -> Self: ...
     def log(
         self,

@@ -65,6 +65,7 @@ class Run(_native.Run):
         joined: bool = False,
         settings: Settings | None = None,
         resume_from: int | None = None,
+        fork_from: tuple[str, int] | None = None,
     ) -> Self:
         """Starts a run. Use `runlake.init`, which finds the lake and sets the state when the program ends."""
         tags = None if tags is None else sorted_tags(tags)
@@ -84,6 +85,7 @@ class Run(_native.Run):
             strict=strict,
             joined=joined,
             resume_from=resume_from,
+            fork_from=fork_from,
         )
         run._process = os.getpid()
         run._settings = Settings(project=project) if settings is None else settings
@@ -93,12 +95,12 @@ class Run(_native.Run):
         run._earlier = None
         run._metrics = {}
         run._quiet_until = {}
-        # Where the id is given, what is None here may have been said before.
-        run._fresh = id is None
+        # Where the id is given, what is None here may have been said before; a fork takes things over from its parent.
+        run._fresh = id is None and fork_from is None
         said = {"name": name, "group": group, "job_type": job_type, "notes": notes}
         run._said = said if id is not None else {**said, "name": run.first_name}
         run._tags = tags if id is not None or tags is not None else ()
-        known = None if id is None else run._known
+        known = None if run._fresh else run._known
         run._config = Config(
             mapping_of(config),
             run._config_changed,

@@ -100,7 +100,7 @@ def init(
             `finish_previous`, or `create_new`.
         resume: `allow`, `must`, `never` or `auto`.
         resume_from: `"RUN_ID?_step=N"`: the run goes back to step N, and what it logged behind it no longer counts.
-        fork_from: cannot be done yet.
+        fork_from: `"RUN_ID?_step=N"`: a new run that shows what that run logged up to step N as its own, and goes on.
         save_code: taken, and not used.
         tensorboard: another word for `sync_tensorboard`.
         sync_tensorboard: says that nothing of TensorBoard is read yet.
@@ -138,8 +138,8 @@ def init(
         resume_from=resume_from,
         fork_from=fork_from,
     )
-    if found.fork_from:
-        raise later.refused("wandb.init(fork_from=...)", "start a run without it, or one with resume='must'")
+    if found.fork_from and (found.resume_from or found.resume):
+        raise UsageError("a run is forked, or goes on: fork_from does not go with resume and resume_from")
     run_id, resumes, back = found.run_id, found.resume or None, None
     if found.resume_from:
         run_id, back = _rewound(found.resume_from, run_id)
@@ -166,12 +166,13 @@ def init(
             mode=found.mode or "offline",
             resume=resumes,
             resume_from=back,
+            fork_from=found.fork_from or None,
             reinit="create_new" if found.reinit == "create_new" else "finish_previous",
             settings={key: found.get(key) for key in ("silent", "host", "username", "program", "disable_git")},
         )
     except (runlake.InvalidArgument, runlake.NotFound) as error:
         raise UsageError(str(error)) from error
-    run = Run(kept, found, _next_step(kept))
+    run = Run(kept, found, _next_step(kept, found.fork_from))
     _open.append(run)
     if _live is None:
         _live = run
@@ -188,10 +189,12 @@ def _rewound(resume_from: str, run_id: str | None) -> tuple[str, int]:
     return named, int(step)
 
 
-def _next_step(kept: runlake.Run) -> int:
-    """The step at which a run goes on that was started before."""
-    if kept.disabled or not kept.resumed:
+def _next_step(kept: runlake.Run, fork_from: str | None) -> int:
+    """The step at which a run goes on that was started before, or forked from another one."""
+    if kept.disabled:
         return 0
+    if not kept.resumed:
+        return int(fork_from.rpartition("=")[2]) + 1 if fork_from else 0
     last: int | None = runlake.open(kept.store).run(f"{kept.project}/{kept.id}").last_step
     return 0 if last is None else last + 1
 
