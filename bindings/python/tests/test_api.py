@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import runlake
-from runlake import _filters
+from runlake import _errors, _filters
 
 Open = Callable[[], runlake.Lake]
 
@@ -109,8 +109,16 @@ def test_a_run_tells_what_is_known_of_it(api: runlake.Api) -> None:
     assert run.created_at is not None
     assert run.created_at.endswith("Z")
     assert run.metadata["host"]
-    assert (list(run.files()), run.logged_artifacts(), run.used_artifacts()) == ([], [], [])
     run.wait_until_finished()
+
+
+def test_that_no_files_are_kept_is_said_once(api: runlake.Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_errors, "_said", set())
+    run = api.run("digits/r1")
+    for name in ("files", "logged_artifacts", "used_artifacts"):
+        with pytest.warns(runlake.NotYetWarning, match=rf"{name}\(\): .* are not kept yet"):
+            assert list(getattr(run, name)()) == []
+        assert list(getattr(run, name)()) == [], "a second warning would be an error"
 
 
 def test_history_is_a_frame_or_dicts(api: runlake.Api) -> None:

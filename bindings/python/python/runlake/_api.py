@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from runlake import _filters
-from runlake._errors import InvalidArgument, NotFound
+from runlake._errors import InvalidArgument, NotFound, not_yet
 from runlake._lake import Lake, _text
 from runlake._tree import mapping_of
 
@@ -502,29 +502,32 @@ class StoredRun:
             yield {key: row[key] for key in keys} if keys and all(key in row for key in keys) else row
 
     def files(self, names: Sequence[str] | None = None, pattern: str | None = None, per_page: int = 50) -> list[Any]:
-        """The files that were saved with the run: none, since files are not kept yet.
+        """The files that were saved with the run: none, since files are not kept yet, which is said once.
 
         Args:
             names: only these.
             pattern: only those that match.
             per_page: without meaning.
         """
+        not_yet("files()", "files are not kept yet, so there are none")
         return []
 
     def logged_artifacts(self, per_page: int = 100) -> list[Any]:
-        """The artifacts that the run made: none, since artifacts are not kept yet.
+        """The artifacts that the run made: none, since artifacts are not kept yet, which is said once.
 
         Args:
             per_page: without meaning.
         """
+        not_yet("logged_artifacts()", "artifacts are not kept yet, so there are none")
         return []
 
     def used_artifacts(self, per_page: int = 100) -> list[Any]:
-        """The artifacts that the run used: none, since artifacts are not kept yet.
+        """The artifacts that the run used: none, since artifacts are not kept yet, which is said once.
 
         Args:
             per_page: without meaning.
         """
+        not_yet("used_artifacts()", "artifacts are not kept yet, so there are none")
         return []
 
     def wait_until_finished(self) -> None:
