@@ -53,6 +53,14 @@ impl Points {
         self.values.is_empty()
     }
 
+    /// Makes room for so many points more.
+    pub fn reserve(&mut self, more: usize) {
+        self.series.reserve(more);
+        self.steps.reserve(more);
+        self.times.reserve(more);
+        self.values.reserve(more);
+    }
+
     /// Appends one point of the series `keys[series]`.
     pub fn push(&mut self, series: u32, step: i64, time: i64, value: f64) {
         self.series.push(series);

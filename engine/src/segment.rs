@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 mod column;
 mod copy;
+mod effort;
 mod expired;
 mod file;
 #[cfg(any(test, fuzzing))]

@@ -4,9 +4,10 @@
 
 Two processes train the same network on handwritten digits, on all cores, in steps of about a millisecond that each log
 ten metrics. They take turns, a quarter of a second each, in an order drawn by chance; whoever waits is stopped, all of
-its threads, so that its flushes and merges cannot run in the time of the other. Both are forked from one process, so
-that memory lies alike in them, and every half minute two new ones follow: where arrays happen to lie makes two
-processes that do the same differ by two percent. With `--check` the exit code is 1 where a limit is missed.
+its threads, so that its flushes and merges cannot run in the time of the other. Where arrays happen to lie makes two
+processes that do the same differ by two percent; so, after a minute, they change parts: the one that logged logs
+no more, and the other begins. Two new processes do the same again, until the time is over. With `--check` the exit code
+is 1 where a limit is missed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 # All cores, before numpy is imported; the example that it imports from would take one.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(os.cpu_count())
@@ -31,17 +32,14 @@ import numpy as np
 import runlake
 from table import Figure, percentile, show, verdict
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 sys.path.append(str(Path(__file__).parents[3] / "examples"))
 from digits import Network, Optimizer, load, norm, score
 
 HIDDEN = 128
 METRICS = 10
 TURN = 0.25
-LIFE = 30.0
-"""So many seconds each process trains before a new one follows."""
+PART = 60.0
+"""So many seconds each process trains with a log, and as many without."""
 
 FLUSHES = 20
 """So many flushes are made to happen: enough that segments are merged too."""
@@ -59,6 +57,11 @@ class Training:
         self.chance = np.random.default_rng(7)
         self.network = Network([64, HIDDEN, HIDDEN, 10], self.chance)
         self.optimizer = Optimizer("adam", self.network.weights)
+
+    def warm(self) -> None:
+        """Takes steps until memory and threads are there."""
+        for _ in range(200):
+            self.step()
 
     def step(self) -> dict[str, float]:
         """Trains on one batch and says what there is to log."""
@@ -84,15 +87,19 @@ class Training:
         }
 
 
-def seconds_a_step(batch: int) -> float:
-    """How long a step takes on this machine."""
-    training = Training(batch)
-    taken = []
-    for _ in range(200):
-        start = time.perf_counter()
-        training.step()
-        taken.append(time.perf_counter() - start)
-    return percentile(taken, 0.5)
+def batch_of_a_millisecond() -> tuple[int, float]:
+    """The smallest batch whose step takes a millisecond on this machine, and what it takes."""
+    for batch in range(32, 2048, 32):
+        training = Training(batch)
+        training.warm()
+        taken = []
+        for _ in range(200):
+            start = time.perf_counter()
+            training.step()
+            taken.append(time.perf_counter() - start)
+        if percentile(taken, 0.5) >= 1e-3:
+            break
+    return batch, percentile(taken, 0.5)
 
 
 def background_seconds() -> float:
@@ -104,17 +111,44 @@ def background_seconds() -> float:
     return spent / 1e9
 
 
-def trainer(training: Training, log: Callable[[dict[str, float]], None], orders: TextIO, answers: TextIO) -> None:
-    """Takes as many steps as a line of its orders says, and answers how long they took."""
+def nothing(row: dict[str, float]) -> None:
+    """Logs to nowhere."""
+
+
+def trainer(
+    training: Training, store: str, run_id: str, flush_after_bytes: int, orders: TextIO, answers: TextIO
+) -> None:
+    """Does what the lines of its orders say, and answers each.
+
+    A number is so many steps, answered by how long they took; `begin` begins a run, `end` ends it and says what it
+    cost; `leave` ends the process.
+    """
+    run: Any = None
+    log = nothing
     for line in orders:
-        start = time.perf_counter()
-        for _ in range(int(line)):
-            log(training.step())
-        print(time.perf_counter() - start, file=answers, flush=True)
+        answer: Any = None
+        match line.strip():
+            case "begin":
+                run = runlake._native.Run(store=store, project="bench", id=run_id, flush_after_bytes=flush_after_bytes)
+                log = run.log
+            case "end":
+                answer = {**run.stats(), "background": background_seconds() - time.thread_time()}
+                # What is left is flushed here, or by whoever finds it.
+                run.end("finished", None)
+                answer["background"] += time.thread_time()
+                log = nothing
+            case "leave":
+                return
+            case steps:
+                start = time.perf_counter()
+                for _ in range(int(steps)):
+                    log(training.step())
+                answer = time.perf_counter() - start
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 class Trainer:
-    """A process that trains when it is told to, and is stopped meanwhile. With a store it logs to a run of its own."""
+    """A process that trains when it is told to, and is stopped meanwhile."""
 
     def __init__(self, training: Training, store: str, run_id: str, flush_after_bytes: int) -> None:
         orders, answers = os.pipe(), os.pipe()
@@ -127,62 +161,48 @@ class Trainer:
             os.close(answers[0])
             code = 1
             try:
-                self.live(training, store, run_id, flush_after_bytes, os.fdopen(orders[0]), os.fdopen(answers[1], "w"))
+                reads, writes = os.fdopen(orders[0]), os.fdopen(answers[1], "w")
+                trainer(training, store, run_id, flush_after_bytes, reads, writes)
                 code = 0
             finally:
                 os._exit(code)
         os.close(orders[0])
         os.close(answers[1])
         self.orders, self.answers = os.fdopen(orders[1], "w"), os.fdopen(answers[0])
-        self.turns: list[float] = []
 
-    def live(
-        self, training: Training, store: str, run_id: str, flush_after_bytes: int, orders: TextIO, answers: TextIO
-    ) -> None:
-        """What the process does from its first to its last line."""
-        if not store:
-            trainer(training, lambda row: None, orders, answers)
-            return
-        run: Any = runlake._native.Run(store=store, project="bench", id=run_id, flush_after_bytes=flush_after_bytes)
-        trainer(training, run.log, orders, answers)
-        print(json.dumps({**run.stats(), "background": background_seconds()}), file=answers, flush=True)
-        run.end("finished", None)
-
-    def turn(self, steps: int) -> None:
-        """Lets it take so many steps."""
+    def ask(self, order: str) -> Any:
+        """Lets it do that, and returns its answer."""
         os.kill(self.pid, signal.SIGCONT)
-        print(steps, file=self.orders, flush=True)
-        self.turns.append(float(self.answers.readline()))
+        print(order, file=self.orders, flush=True)
+        answer = json.loads(self.answers.readline())
         os.kill(self.pid, signal.SIGSTOP)
+        return answer
 
-    def end(self) -> str:
-        """Lets it end, and returns what it said."""
-        self.orders.close()
+    def end(self) -> None:
+        """Lets it end."""
+        print("leave", file=self.orders, flush=True)
         os.kill(self.pid, signal.SIGCONT)
-        said = self.answers.read()
+        self.orders.close()
         self.answers.close()
         _, status = os.waitpid(self.pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
-        return said
 
 
-def slower(lives: list[list[tuple[float, float]]]) -> tuple[float, float, float]:
+def slower(lives: list[list[Any]]) -> tuple[float, float, float]:
     """How much longer the one took than the other, in percent, with the 95 % interval of a bootstrap.
 
-    It draws processes, and turns of theirs: what differs from process to process counts as well.
+    A life is two parts, and a part pairs of turns, with a log and without. It draws pairs within each part, so that the
+    parts of the two processes keep the same weight and what differs from process to process cancels out.
     """
     chance = np.random.default_rng(0)
-    pairs = [np.array(life) for life in lives]
+    parts = [np.array(part) for life in lives for part in life]
 
     def more(drawn: list[Any]) -> float:
         logged, forgot = np.concatenate(drawn).sum(axis=0)
         return float(logged / forgot - 1) * 100
 
-    def again(life: Any) -> Any:
-        return life[chance.integers(0, len(life), len(life))]
-
-    drawn = [more([again(pairs[at]) for at in chance.integers(0, len(pairs), len(pairs))]) for _ in range(10_000)]
-    return more(pairs), percentile(drawn, 0.025), percentile(drawn, 0.975)
+    drawn = [more([part[chance.integers(0, len(part), len(part))] for part in parts]) for _ in range(10_000)]
+    return more(parts), percentile(drawn, 0.025), percentile(drawn, 0.975)
 
 
 def commits(store: Path, operation: str) -> int:
@@ -196,39 +216,39 @@ def commits(store: Path, operation: str) -> int:
 
 def measure(store: Path, seconds: float) -> list[Figure]:
     """Lets the two take turns, and checks what was logged."""
-    batch = min((16, 24, 32, 48, 64, 96, 128, 192, 256), key=lambda batch: abs(seconds_a_step(batch) - 1e-3))
-    each = seconds_a_step(batch)
+    batch, each = batch_of_a_millisecond()
     steps = round(TURN / each)
-    lives = max(1, round(seconds / LIFE))
-    pairs = round(min(seconds, LIFE) / TURN)
-    rows = lives * (pairs + 1) * steps
+    lives = max(1, round(seconds / PART / 2))
+    pairs = round(min(seconds / 2, PART) / TURN)
+    rows = lives * 2 * (pairs + 1) * steps
     flush_after_bytes = rows * LOG_BYTES // FLUSHES
-    print(f"{lives} x {pairs} pairs of turns of {steps} steps of {each * 1e3:.2f} ms, {batch} images each")
+    print(f"{lives} x 2 x {pairs} pairs of turns of {steps} steps of {each * 1e3:.2f} ms, {batch} images each")
     chance = random.Random(0)
-    turns: list[list[tuple[float, float]]] = []
+    turns: list[list[Any]] = []
     said: dict[str, float] = {}
     for life in range(lives):
         training = Training(batch)
-        for _ in range(200):
-            training.step()
+        training.warm()
+        both = [Trainer(training, str(store), f"digits-{life}-{part}", flush_after_bytes) for part in range(2)]
+        turns.append([])
         # Which comes first is drawn too: the second one finds caches as the first has left them.
-        both = {"lake": str(store), "nothing": ""}
-        order = chance.sample(list(both), 2)
-        trainers = {name: Trainer(training, both[name], f"digits-{life}", flush_after_bytes) for name in order}
-        for pair in range(pairs + 1):
-            for name in chance.sample(order, 2):
-                trainers[name].turn(steps)
-                if pair == 0:
-                    trainers[name].turns.clear()
-        turns.append(list(zip(trainers["lake"].turns, trainers["nothing"].turns, strict=True)))
-        for name, value in json.loads(trainers["lake"].end()).items():
-            said[name] = said.get(name, 0) + value
-        trainers["nothing"].end()
+        for logging in chance.sample(both, 2):
+            logging.ask("begin")
+            taken = []
+            for _ in range(pairs + 1):
+                took = {trainer: trainer.ask(str(steps)) for trainer in chance.sample(both, 2)}
+                taken.append((took.pop(logging), *took.values()))
+            # The first turn begins the log.
+            turns[-1].append(taken[1:])
+            for name, value in logging.ask("end").items():
+                said[name] = said.get(name, 0) + value
+        for trainer in both:
+            trainer.end()
         print(f"  {life + 1} of {lives}: {slower(turns)[0]:+.2f} % so far", file=sys.stderr)
 
     assert (said["rows"], said["points"], said["dropped_rows"]) == (rows, rows * METRICS, 0), said
     found = runlake.open(store).sql("select count(*), count(distinct metric), max(step) from points").fetchall()
-    assert found == [(rows * METRICS, METRICS, rows // lives - 1)], found
+    assert found == [(rows * METRICS, METRICS, rows // lives // 2 - 1)], found
     flushes, merges = commits(store, "flush"), commits(store, "compact")
     more, low, high = slower(turns)
     note = f"{more:.2f} %, 95 % interval {low:.2f}..{high:.2f}"

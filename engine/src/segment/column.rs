@@ -38,6 +38,7 @@ use rustc_hash::FxHashMap;
 use zstd::zstd_safe::{self, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
 use super::{
+    effort::Effort,
     integers::{deltas, for_each_packed, split, take_varint, varint},
     values::{STREAMS, Values},
 };
@@ -68,22 +69,22 @@ pub(super) struct Chunk {
 /// Encodes columns. Holds one zstd context and its buffers, so that pages do not allocate them anew.
 pub(super) struct ColumnEncoder {
     zstd: zstd::bulk::Compressor<'static>,
-    level: i32,
+    effort: Effort,
     levels: Vec<i16>,
 }
 
 impl std::fmt::Debug for ColumnEncoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ColumnEncoder").field("level", &self.level).finish_non_exhaustive()
+        f.debug_struct("ColumnEncoder").field("effort", &self.effort).finish_non_exhaustive()
     }
 }
 
 impl ColumnEncoder {
-    /// An encoder that compresses with zstd at `level`.
-    pub(super) fn new(level: i32) -> Result<Self> {
-        let mut zstd = zstd::bulk::Compressor::new(level)?;
+    /// An encoder that spends so much.
+    pub(super) fn new(effort: Effort) -> Result<Self> {
+        let mut zstd = zstd::bulk::Compressor::new(effort.zstd_level)?;
         zstd.include_checksum(true)?;
-        Ok(Self { zstd, level, levels: Vec::new() })
+        Ok(Self { zstd, effort, levels: Vec::new() })
     }
 
     /// Encodes a column of names from its runs of equal values, dictionary and run lengths.
@@ -108,7 +109,7 @@ impl ColumnEncoder {
             }
         }
 
-        let mut pages = Pages::new(&mut self.zstd, self.level);
+        let mut pages = Pages::new(&mut self.zstd, self.effort.zstd_level);
         let mut index = ColumnIndexBuilder::new(descr.physical_type());
         let mut page = IdPage::default();
         let (mut nulls, mut order) = (0, Order::default());
@@ -278,8 +279,8 @@ impl ColumnEncoder {
         starts: &[usize],
     ) -> Result<Chunk> {
         let cut = value_pages(values.len(), starts);
-        let encoded = Values::encode(values, &cut, &mut self.zstd)?;
-        let mut pages = Pages::new(&mut self.zstd, self.level);
+        let encoded = Values::encode(values, &cut, self.effort.sample, &mut self.zstd)?;
+        let mut pages = Pages::new(&mut self.zstd, self.effort.zstd_level);
         for (rows, page) in cut.iter().zip(&encoded.pages) {
             let levels = present_levels(rows.len());
             let streams = if page.encoding == Encoding::BYTE_STREAM_SPLIT { STREAMS } else { 1 };
@@ -323,7 +324,7 @@ impl ColumnEncoder {
             .set_write_batch_size(page_rows.min(4 << 10))
             .build()
             .into();
-        let mut pages = Pages::new(&mut self.zstd, self.level);
+        let mut pages = Pages::new(&mut self.zstd, self.effort.zstd_level);
         let mut writer =
             get_column_writer(ColumnDescPtr::clone(descr), properties, Box::new(&mut pages));
         write(&mut writer, &self.levels)?;
@@ -459,7 +460,7 @@ struct IntegerPages<'z> {
 impl<'z> IntegerPages<'z> {
     fn new(descr: &ColumnDescPtr, encoder: &'z mut ColumnEncoder) -> Self {
         Self {
-            pages: Pages::new(&mut encoder.zstd, encoder.level),
+            pages: Pages::new(&mut encoder.zstd, encoder.effort.zstd_level),
             index: ColumnIndexBuilder::new(descr.physical_type()),
             order: Order::default(),
             bounds: None,

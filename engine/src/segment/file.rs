@@ -14,6 +14,7 @@ use parquet::{
 
 use super::{
     column::{Chunk, ColumnEncoder},
+    effort::Effort,
     schema::FileKind,
 };
 use crate::{Error, Result, disk};
@@ -58,7 +59,7 @@ impl std::fmt::Debug for FileWriter {
 
 impl FileWriter {
     /// Creates the file.
-    pub(super) fn create(path: PathBuf, kind: FileKind, zstd_level: i32) -> Result<Self> {
+    pub(super) fn create(path: PathBuf, kind: FileKind, effort: Effort) -> Result<Self> {
         let file = disk::create(&path)?;
         let properties = WriterProperties::builder()
             .set_created_by(concat!("runlake ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -77,8 +78,7 @@ impl FileWriter {
         };
         let out = SerializedFileWriter::new(out, kind.parquet(), properties.into());
         let out = out.map_err(|source| cannot_write(&path, source))?;
-        let encoder =
-            ColumnEncoder::new(zstd_level).map_err(|source| cannot_write(&path, source))?;
+        let encoder = ColumnEncoder::new(effort).map_err(|source| cannot_write(&path, source))?;
         Ok(Self { path, encoder, out })
     }
 

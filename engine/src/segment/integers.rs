@@ -67,18 +67,38 @@ fn block(bytes: &mut Vec<u8>, deltas: &[i64]) {
 
 /// `BYTE_STREAM_SPLIT`: the first bytes of all values, then the second bytes, and so on.
 pub(super) fn split<T: Copy>(values: &[T], bits: impl Fn(T) -> u64) -> Vec<u8> {
-    /// So many values stay in the nearest cache while their eight bytes are handed out.
-    const AT_ONCE: usize = 512;
     let mut bytes = vec![0; values.len() * 8];
-    let mut streams: Vec<&mut [u8]> = bytes.chunks_exact_mut(values.len().max(1)).collect();
-    for (part, values) in values.chunks(AT_ONCE).enumerate() {
-        for (at, stream) in streams.iter_mut().enumerate() {
-            for (byte, &value) in stream[part * AT_ONCE..].iter_mut().zip(values) {
-                *byte = bits(value).to_le_bytes()[at];
-            }
+    let mut streams = bytes.chunks_exact_mut(values.len().max(1));
+    let mut streams: [&mut [u8]; 8] = std::array::from_fn(|_| streams.next().unwrap_or_default());
+    let (eights, rest) = values.as_chunks::<8>();
+    for (eight, values) in eights.iter().enumerate() {
+        let columns = transposed(values.map(&bits));
+        for (stream, column) in streams.iter_mut().zip(columns) {
+            stream[eight * 8..][..8].copy_from_slice(&column.to_le_bytes());
+        }
+    }
+    for (row, &value) in (eights.len() * 8..).zip(rest) {
+        for (stream, byte) in streams.iter_mut().zip(bits(value).to_le_bytes()) {
+            stream[row] = byte;
         }
     }
     bytes
+}
+
+/// Eight rows of eight bytes, seen as columns: first squares of four bytes change places across the diagonal, then of
+/// two, then of one.
+fn transposed(mut rows: [u64; 8]) -> [u64; 8] {
+    for (apart, mask) in
+        [(4, 0x0000_0000_ffff_ffff_u64), (2, 0x0000_ffff_0000_ffff), (1, 0x00ff_00ff_00ff_00ff)]
+    {
+        for low in (0..8).filter(|row| row & apart == 0) {
+            let high = low + apart;
+            let swapped = (rows[low] >> (8 * apart) ^ rows[high]) & mask;
+            rows[high] ^= swapped;
+            rows[low] ^= swapped << (8 * apart);
+        }
+    }
+    rows
 }
 
 /// What pages hold in eight bytes.
@@ -280,5 +300,10 @@ mod tests {
     fn split_gathers_equal_bytes() {
         assert_eq!(split(&[0x0102_i64, 0x0304], i64::cast_unsigned)[..4], [2, 4, 1, 3]);
         assert!(split(&[0_i64; 0], i64::cast_unsigned).is_empty());
+        let values: Vec<i64> = (0..37).map(|at| at * 0x0123_4567_89ab_cdef).collect();
+        for (at, byte) in split(&values, i64::cast_unsigned).into_iter().enumerate() {
+            let (stream, row) = (at / values.len(), at % values.len());
+            assert_eq!(byte, values[row].to_le_bytes()[stream]);
+        }
     }
 }

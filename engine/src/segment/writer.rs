@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     SegmentMeta,
     column::{Chunk, ColumnEncoder, POINT_PAGE_ROWS},
+    effort::Effort,
     file::{FileSum, FileWriter},
     index::{IndexRow, Summary},
     meta::{self, Bounds, Described, Seen},
@@ -29,11 +30,6 @@ const INDEX_GROUP_ROWS: usize = 64 << 10;
 /// Cells of a row group of rollups, and of a page of it: what a chart of one series has to decode too much of.
 const CELL_GROUP_ROWS: usize = 64 << 10;
 const CELL_PAGE_ROWS: usize = 2 << 10;
-
-/// How hard zstd works on the files of a level: a flush is in a hurry and its file does not live long.
-fn zstd_level(level: u8) -> i32 {
-    if level == 0 { 3 } else { 4 }
-}
 
 /// A segment that is written and durable, but that no commit names yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
@@ -132,6 +128,7 @@ pub(crate) fn write_points(
     level: u8,
 ) -> Result<NewSegment> {
     let mut writer = PointsWriter::create(table, level)?;
+    writer.group.reserve(series.iter().map(|series| series.rows.len()).sum());
     for Series { key, rows } in series {
         let (steps, times) = (&points.steps[rows.clone()], &points.times[rows.clone()]);
         writer.push(key, steps, times, &points.values[rows.clone()])?;
@@ -495,7 +492,7 @@ impl Staged {
         let guard = StagedPath(Some(table.join("_staging").join(name)));
         let path = guard.0.clone().unwrap_or_default();
         disk::create_dirs(&table.join("_staging"))?;
-        Ok(Self { writer: FileWriter::create(path, kind, zstd_level(level))?, guard })
+        Ok(Self { writer: FileWriter::create(path, kind, Effort::of_level(level))?, guard })
     }
 }
 
@@ -530,6 +527,14 @@ fn id(key: &SeriesKey, column: usize) -> Option<&str> {
 }
 
 impl RowGroup {
+    /// Makes room for so many rows, or for all that it takes, at once: growing would touch twice the memory.
+    fn reserve(&mut self, rows: usize) {
+        let rows = rows.min(ROW_GROUP_ROWS);
+        self.steps.reserve_exact(rows);
+        self.times.reserve_exact(rows);
+        self.values.reserve_exact(rows);
+    }
+
     fn encode(
         &self,
         encoder: &mut ColumnEncoder,
