@@ -38,6 +38,7 @@ from digits import Network, Optimizer, load, norm, score
 HIDDEN = 128
 METRICS = 10
 TURN = 0.25
+PROCESSORS = sorted(os.sched_getaffinity(0))
 PART = 60.0
 """So many seconds each process trains with a log, and as many without."""
 
@@ -62,6 +63,7 @@ class Training:
         """Takes steps until memory and threads are there."""
         for _ in range(200):
             self.step()
+        place_threads()
 
     def step(self) -> dict[str, float]:
         """Trains on one batch and says what there is to log."""
@@ -102,6 +104,20 @@ def batch_of_a_millisecond() -> tuple[int, float]:
     return batch, percentile(taken, 0.5)
 
 
+def place_threads() -> None:
+    """Gives each thread of the training a processor of its own; those of the library may go where they like.
+
+    A process that was stopped may else find two of its threads on one processor, and that for as long as a turn.
+    """
+    training = 0
+    for task in sorted(Path("/proc/self/task").iterdir(), key=lambda task: int(task.name)):
+        if (task / "comm").read_text().startswith("runlake-"):
+            os.sched_setaffinity(int(task.name), PROCESSORS)
+        else:
+            os.sched_setaffinity(int(task.name), {PROCESSORS[training % len(PROCESSORS)]})
+            training += 1
+
+
 def background_seconds() -> float:
     """What the threads of the library have had of the processors."""
     spent = 0
@@ -123,6 +139,9 @@ def trainer(
     A number is so many steps, answered by how long they took; `begin` begins a run, `end` ends it and says what it
     cost; `leave` ends the process.
     """
+    # The threads of a child are new, and begin where the one that makes them is.
+    os.sched_setaffinity(0, PROCESSORS)
+    training.warm()
     run: Any = None
     log = nothing
     for line in orders:
@@ -140,6 +159,7 @@ def trainer(
             case "leave":
                 return
             case steps:
+                place_threads()
                 start = time.perf_counter()
                 for _ in range(int(steps)):
                     log(training.step())

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Core;
+use super::{Core, LakeOptions};
 use crate::{
     Error, Result,
     catalog::{Table, TableKind},
@@ -20,16 +20,18 @@ use crate::{
     os,
 };
 
-/// How often the sync thread looks after the writer: heartbeat, dropped rows, next file, a disk that was full.
-const TEND_EVERY: Duration = Duration::from_millis(100);
+/// How often the sync thread looks after the writer: heartbeat, dropped rows, next file, a disk that was full. Each look
+/// takes a processor from a training for 30 us.
+const TEND_EVERY: Duration = Duration::from_millis(250);
 /// How often it looks while files fill quickly. A row that comes before its file is prepared waits for the disk.
 const TEND_SOON: Duration = Duration::from_millis(2);
 /// How often the write thread writes, in pwrite mode: a row is on its way to disk within 10 ms. And how often it asks a
 /// disk that takes nothing.
 const WRITE_EVERY: Duration = Duration::from_millis(8);
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
-/// How often the flush thread looks whether the log is due.
+/// How often the flush thread looks whether the log is due, and how often where it fills slowly.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_SELDOM: Duration = Duration::from_secs(1);
 /// When the flush thread first looks for logs of dead writers, and how often then. Not at once: `init` costs nothing.
 const ADOPT_FIRST: Duration = Duration::from_secs(2);
 const ADOPT_EVERY: Duration = Duration::from_mins(1);
@@ -175,7 +177,8 @@ fn sync_loop(bell: &Bell, writer: &Arc<Writer>, every: Duration) {
         let now_us = os::now_us();
         // The first files are small, and a program that begins may begin at full speed.
         let filled = writer.tend(now_us);
-        tend_after = if filled { TEND_SOON } else { (tend_after * 2).min(TEND_EVERY) };
+        // A file that is found half full in time: this grows more slowly than by half of what has passed.
+        tend_after = if filled { TEND_SOON } else { (tend_after * 3 / 2).min(TEND_EVERY) };
         if beat.elapsed() >= heartbeat::EVERY {
             (beat, count) = (Instant::now(), count + 1);
             match (Beat { count, time_us: now_us }).show(&writer.home) {
@@ -235,9 +238,12 @@ fn flush_loop(bell: &Bell, writer: &Arc<Writer>, core: &Weak<Core>) {
     let started = Instant::now();
     let (mut look_for_orphans, mut pause) = (ADOPT_FIRST, LOOK_EVERY);
     let mut look_for_merge = MERGE_EVERY;
+    let mut before = 0;
     while bell.wait(pause, |_| false) {
         let Some(core) = core.upgrade() else { return };
-        pause = LOOK_EVERY;
+        let bytes = writer.tail_bytes();
+        pause = look_after(pause, bytes.saturating_sub(before), bytes, &core.options);
+        before = bytes;
         let now_us = os::now_us();
         let aged = |created: i64| {
             now_us.saturating_sub(created) / 1000 >= core.options.flush_after_ms.cast_signed()
@@ -279,6 +285,15 @@ fn flush_loop(bell: &Bell, writer: &Arc<Writer>, core: &Weak<Core>) {
             look_for_merge = started.elapsed() + merged.unwrap_or(MERGE_EVERY);
         }
     }
+}
+
+/// How long it is until the log has to be looked at, which had grown by `grown` bytes to `bytes` when `waited` was over:
+/// until half of the way to where it is due, at this speed.
+fn look_after(waited: Duration, grown: u64, bytes: u64, options: &LakeOptions) -> Duration {
+    let seldom = LOOK_SELDOM.min(Duration::from_millis(options.flush_after_ms / 8)).max(LOOK_EVERY);
+    let left = options.flush_after_bytes.saturating_sub(bytes) / 2;
+    let looks = u32::try_from(left.checked_div(grown).unwrap_or(u64::MAX)).unwrap_or(u32::MAX);
+    waited.saturating_mul(looks).clamp(LOOK_EVERY, seldom)
 }
 
 /// Merges segments where that is due. Says when to look again, where that is not soon.

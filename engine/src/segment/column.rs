@@ -16,7 +16,7 @@
     reason = "a row group has at most 2^20 rows, a page less than 2^31 bytes, and bytes are taken off numbers"
 )]
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use bytes::Bytes;
 use parquet::{
@@ -66,6 +66,13 @@ pub(super) struct Chunk {
     pub(super) close: ColumnCloseResult,
 }
 
+thread_local! {
+    /// Contexts that wait for the next file, with their levels: as many as files were open at once. A flush writes four
+    /// small files, and a new context asks the processor what it can do, which takes 20 us in a virtual machine.
+    static KEPT: RefCell<Vec<(i32, zstd::bulk::Compressor<'static>)>> =
+        const { RefCell::new(Vec::new()) };
+}
+
 /// Encodes columns. Holds one zstd context and its buffers, so that pages do not allocate them anew.
 pub(super) struct ColumnEncoder {
     zstd: zstd::bulk::Compressor<'static>,
@@ -82,9 +89,27 @@ impl std::fmt::Debug for ColumnEncoder {
 impl ColumnEncoder {
     /// An encoder that spends so much.
     pub(super) fn new(effort: Effort) -> Result<Self> {
-        let mut zstd = zstd::bulk::Compressor::new(effort.zstd_level)?;
-        zstd.include_checksum(true)?;
+        let kept = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            let at = kept.iter().position(|(level, _)| *level == effort.zstd_level)?;
+            Some(kept.swap_remove(at).1)
+        });
+        // There is none at first, and where the thread is about to end.
+        let zstd = if let Ok(Some(zstd)) = kept {
+            zstd
+        } else {
+            let mut zstd = zstd::bulk::Compressor::new(effort.zstd_level)?;
+            zstd.include_checksum(true)?;
+            zstd
+        };
         Ok(Self { zstd, effort, levels: Vec::new() })
+    }
+
+    /// Leaves the context to the thread's next file.
+    pub(super) fn keep(self) {
+        let kept = (self.effort.zstd_level, self.zstd);
+        // A thread that is about to end has no next file.
+        let _ends = KEPT.try_with(|all| all.borrow_mut().push(kept));
     }
 
     /// Encodes a column of names from its runs of equal values, dictionary and run lengths.

@@ -113,6 +113,7 @@ impl FileWriter {
             Ok(self.out.flush()?)
         };
         write().map_err(|source| cannot_write(&self.path, source))?;
+        self.encoder.keep();
         let summed = self.out.inner();
         disk::sync(&summed.file, &self.path)?;
         Ok(FileSum {

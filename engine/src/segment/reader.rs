@@ -11,7 +11,7 @@ use std::{
     any::Any,
     collections::VecDeque,
     fs::File,
-    io::{self, Read},
+    io::{self, BufReader, Read},
     ops::Range,
     os::unix::fs::FileExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -871,10 +871,12 @@ impl Length for ReadAt {
 }
 
 impl ChunkReader for ReadAt {
-    type T = ReadFrom;
+    type T = BufReader<ReadFrom>;
 
-    fn get_read(&self, start: u64) -> Result<ReadFrom, ParquetError> {
-        Ok(ReadFrom { path: Arc::clone(&self.path), file: Arc::clone(&self.file), at: start })
+    fn get_read(&self, start: u64) -> Result<BufReader<ReadFrom>, ParquetError> {
+        let (path, file) = (Arc::clone(&self.path), Arc::clone(&self.file));
+        // The header of a page is read byte by byte. Most pages of an index or of rollups come with it.
+        Ok(BufReader::with_capacity(4 << 10, ReadFrom { path, file, at: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
