@@ -24,6 +24,7 @@ mod images;
 mod kills;
 mod log;
 mod logging;
+mod many_runs;
 mod many_series;
 mod merge;
 mod mode;
