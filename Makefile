@@ -104,7 +104,7 @@ wheel: ## the wheel as it is shipped, into dist/: about 35 minutes the first tim
 	echo "[2/2] the wheel, optimised"
 	$(BIN)/maturin build --manifest-path $(PACKAGE)/Cargo.toml --profile dist --out dist
 
-prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a log of 4 GiB, a million series, fuzzing: about 4 hours
+prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a log of 4 GiB, a million series, 100,000 runs, a thousand lakes into one, fuzzing: about 4 hours
 	echo "[1/8] proofs, by loom"
 	CARGO_TARGET_DIR="$$CARGO_TARGET_DIR/proof" RUSTFLAGS="--cfg proof" cargo test -p runlake-engine --lib proofs -- --nocapture
 	echo "[2/8] the same, larger, in random schedules by shuttle"
@@ -123,10 +123,11 @@ prove: ## proofs of the log, power cuts, failing disks, 2,000 kills, damage, a l
 	RUNLAKE_IMAGES=100000 RUNLAKE_MUTANTS=all cargo test --workspace --test it -- --nocapture images mutants
 	echo "[5/8] kills"
 	RUNLAKE_KILLS=2000 cargo test --workspace --test it -- --nocapture --test-threads=1 kills forked merge::killed expire::killed
+	RUNLAKE_KILLS=100 RUNLAKE_LAKES=1000 cargo test --workspace --test it -- --nocapture merge::lakes_of_many
 	echo "[6/8] made-up logs, damage, and a log of 4 GiB"
 	RUNLAKE_SEEDS=25 RUNLAKE_FLIPS=200 RUNLAKE_LOG_MIB=4096 cargo test --workspace --test it -- roundtrip damage recovery
-	echo "[7/8] a run of 1,000,000 series"
-	RUNLAKE_SERIES=1000000 cargo test --workspace --test it -- --nocapture many_series
+	echo "[7/8] a run of 1,000,000 series, a lake of 100,000 runs"
+	RUNLAKE_SERIES=1000000 RUNLAKE_RUNS=100000 cargo test --workspace --test it -- --nocapture --test-threads=1 many_series many_runs
 	echo "[8/8] fuzzing, ten minutes for each target"
 	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=600
 

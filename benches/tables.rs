@@ -153,12 +153,12 @@ fn lakes(steps: u64) {
     let path = folder.path().join("runs.lake");
     let target = open(&path);
     let watch = Stopwatch::start();
-    let ((), peak) = Peak::during(&path, || {
-        for node in 0..LAKES {
-            let source = Lake::open(place(node)).expect("a lake");
-            target.merge(&source, true, &mut |_, _| true).expect("a merge");
-        }
+    let (merged, peak) = Peak::during(&path, || {
+        let sources = (0..LAKES).map(|node| Lake::open(place(node)));
+        let sources: Vec<Lake> = sources.collect::<Result<_, _>>()?;
+        target.merge_all(&sources, true, &mut Vec::new(), &mut |_, _| true)
     });
+    merged.expect("a merge");
     let speed = watch.speed(LAKES * steps * METRICS as u64);
     let points = check(&target, LAKES, steps);
     println!("\nlakes: {points} points of {LAKES} lakes");

@@ -43,21 +43,29 @@ impl Merge {
         let sources = self.sources.iter().map(|source| Ok((source, store::open(Some(source))?)));
         let sources: Vec<(&PathBuf, Lake)> = sources.collect::<Result<_, Failure>>()?;
         let target = store::open_or_create(Some(&self.into))?;
-        for (path, source) in sources {
-            let bar = progress::bytes("merging", 0);
-            bar.set_message(path.display().to_string());
-            let merged = target.merge(&source, self.r#final, &mut |done, of| {
-                bar.set_length(of);
-                bar.set_position(done);
-                !interrupt.is_raised()
+        let (paths, sources): (Vec<&PathBuf>, Vec<Lake>) = sources.into_iter().unzip();
+        let bar = progress::bytes("merging", 0);
+        let mut done = Vec::new();
+        let merged = target.merge_all(&sources, self.r#final, &mut done, &mut |copied, of| {
+            bar.set_length(of);
+            bar.set_position(copied);
+            !interrupt.is_raised()
+        });
+        bar.finish_and_clear();
+        let whole = done.iter().take_while(|merged| !merged.is_given_up);
+        for (path, merged) in paths.iter().zip(whole) {
+            say(terminal, path, *merged)?;
+        }
+        if let Err(error) = merged {
+            let failure = Failure::from(error);
+            return Err(match paths.get(done.len()) {
+                Some(path) => failure.context(path.display()),
+                None => failure,
             });
-            bar.finish_and_clear();
-            let merged = merged.map_err(|error| Failure::from(error).context(path.display()))?;
-            if merged.is_given_up {
-                return Err(Failure::interrupted("stopped before all was merged")
-                    .hint("the same command goes on where it stopped"));
-            }
-            say(terminal, path, merged)?;
+        }
+        if done.iter().any(|merged| merged.is_given_up) {
+            return Err(Failure::interrupted("stopped before all was merged")
+                .hint("the same command goes on where it stopped"));
         }
         Ok(())
     }

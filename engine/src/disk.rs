@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustc_hash::FxHashSet;
 use rustix::{
     fs::{CWD, RenameFlags},
     io::Errno,
@@ -80,6 +81,23 @@ pub(crate) fn place(staged: &Path, path: &Path) -> Result<()> {
     rename(staged, path).map_err(|e| Error::io("move a file to", path, e))?;
     sync_dir(folder_of(path))?;
     if folder_of(staged) == folder_of(path) { Ok(()) } else { sync_dir(folder_of(staged)) }
+}
+
+/// As [`place`] each of many, in order, for the price of one.
+pub(crate) fn place_all(moves: &[(&Path, PathBuf)]) -> Result<()> {
+    let (mut to, mut from) = (Vec::new(), Vec::new());
+    for (staged, path) in moves {
+        rename(staged, path).map_err(|e| Error::io("move a file to", path, e))?;
+        to.push(folder_of(path));
+        from.push(folder_of(staged));
+    }
+    let mut synced = FxHashSet::default();
+    for folder in to.into_iter().chain(from) {
+        if synced.insert(folder) {
+            sync_dir(folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// As [`place`], also from another filesystem. Of a file that is moved twice at once, one move may fail.

@@ -327,18 +327,44 @@ impl Lake {
         is_last: bool,
         goes_on: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Merged> {
+        let mut done = Vec::new();
+        self.merge_all(std::slice::from_ref(source), is_last, &mut done, goes_on)?;
+        Ok(done.pop().unwrap_or_default())
+    }
+
+    /// As [`Lake::merge`] each of `sources`, at less cost where they are many: small ones share their commits. `done` gets what was done
+    /// of each, in their order, up to the one at which it was given up, if it was.
+    ///
+    /// # Errors
+    /// As those of [`Lake::merge`]: that of the first source which `done` does not tell of. Those before it are merged.
+    pub fn merge_all(
+        &self,
+        sources: &[Self],
+        is_last: bool,
+        done: &mut Vec<Merged>,
+        goes_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<()> {
         self.0.check_writable()?;
-        if self.uuid() == source.uuid() {
+        if sources.iter().any(|source| source.uuid() == self.uuid()) {
             let detail = "it is the lake itself, or a copy of its folder".to_owned();
             return Err(Error::Invalid { what: "lake to merge", detail });
         }
-        if let Err(error) = source.adopt(&mut |_, _| {}) {
-            tracing::warn!(%error, "what stands in logs of the source stays there");
+        for source in sources {
+            if let Err(error) = source.adopt(&mut |_, _| {}) {
+                tracing::warn!(%error, "what stands in logs of the source stays there");
+            }
         }
-        let from = &source.0.process().tables;
-        let from = merge::Source { points: &from.points, facts: &from.facts, uuid: source.uuid() };
+        let from: Vec<_> =
+            sources.iter().map(|source| (source.0.process(), source.uuid())).collect();
+        let from: Vec<_> = from
+            .iter()
+            .map(|(process, uuid)| {
+                let Tables { points, facts, .. } = &process.tables;
+                merge::Source { points, facts, uuid }
+            })
+            .collect();
         let Tables { points, facts, .. } = &self.0.process().tables;
-        merge::merge(from, points, facts, is_last, os::now_us(), goes_on)
+        merge::merge(&from, points, facts, is_last, os::now_us(), done, goes_on)
     }
 
     /// Writes a copy of the lake as it is now to `path`, which must not exist: a lake of its own, with what stands in logs as segments.

@@ -43,7 +43,7 @@ pub(crate) use rows::{Column, RowsWriter};
 pub(crate) use schema::{batches, points as points_schema};
 pub use sizes::MetricSize;
 pub(crate) use stretch::{CellReader, CellsOf, PointReader, Stretch};
-pub(crate) use writer::{NewSegment, PointsWriter, commit, write_facts, write_points};
+pub(crate) use writer::{NewSegment, PointsWriter, commit, place, write_facts, write_points};
 
 /// What the catalog knows of a segment.
 #[derive(Debug, Clone, PartialEq)]

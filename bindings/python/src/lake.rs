@@ -282,10 +282,9 @@ impl PyLake {
         let merge = || {
             let sources = sources.iter().map(Lake::open);
             let sources = sources.collect::<runlake_engine::Result<Vec<_>>>()?;
-            let lake = self.session.lake();
-            sources.iter().try_fold(0, |points, source| {
-                Ok(points + lake.merge(source, is_last, &mut |_, _| true)?.points)
-            })
+            let mut done = Vec::new();
+            self.session.lake().merge_all(&sources, is_last, &mut done, &mut |_, _| true)?;
+            Ok(done.iter().map(|merged| merged.points).sum())
         };
         py.detach(merge).map_err(|error: runlake_engine::Error| from_engine(&error))
     }

@@ -52,16 +52,9 @@ impl NewSegment {
         Self { add, table: table.to_owned(), files, rows, placed: false, kept: false }
     }
 
-    /// Moves the files to their final names, to be called just before the commit. A crash between the two leaves
-    /// orphans, which a later collection removes.
+    #[cfg(test)]
     pub(crate) fn place(&mut self) -> Result<()> {
-        self.placed = true;
-        for (staged, name) in &self.files {
-            let path = self.table.join(name);
-            disk::create_dirs(path.parent().unwrap_or(&self.table))?;
-            disk::place(staged, &path)?;
-        }
-        Ok(())
+        place(std::slice::from_mut(self))
     }
 
     /// Its rows.
@@ -91,6 +84,21 @@ impl Drop for NewSegment {
     }
 }
 
+/// Moves the files of new segments to their final names, to be called just before the commit. A crash between the two leaves
+/// orphans, which a later collection removes.
+pub(crate) fn place(segments: &mut [NewSegment]) -> Result<()> {
+    let mut moves = Vec::new();
+    for segment in segments {
+        segment.placed = true;
+        for (staged, name) in &segment.files {
+            let path = segment.table.join(name);
+            disk::create_dirs(path.parent().unwrap_or(&segment.table))?;
+            moves.push((staged.as_path(), path));
+        }
+    }
+    disk::place_all(&moves)
+}
+
 /// Moves the segments to their places and commits them as the files of `edit`. Where somebody else did the same before,
 /// they are deleted.
 pub(crate) fn commit(
@@ -99,9 +107,7 @@ pub(crate) fn commit(
     edit: Edit,
     now_us: i64,
 ) -> Result<Outcome> {
-    for segment in &mut segments {
-        segment.place()?;
-    }
+    place(&mut segments)?;
     let adds = segments.iter().map(|segment| segment.add.clone()).collect();
     let edit = Edit { adds, ..edit };
     // After an error nobody knows whether the commit is there. The same edit once more finds out: it returns the
@@ -588,8 +594,11 @@ fn encode_cells(
 ) -> Result<Vec<Chunk>, ParquetError> {
     let mut chunks = Vec::with_capacity(schema.num_columns());
     type Pick = fn(usize, &(usize, Cell)) -> i64;
-    let picks: [Pick; 3] =
-        [|level, _| place(level + 1), |_, &(series, _)| place(series), |_, (_, cell)| cell.width];
+    let picks: [Pick; 3] = [
+        |level, _| as_place(level + 1),
+        |_, &(series, _)| as_place(series),
+        |_, (_, cell)| cell.width,
+    ];
     for pick in picks {
         let values = cells.iter().map(|cell| Some(pick(level, cell)));
         let column = schema.column(chunks.len());
@@ -610,7 +619,7 @@ fn encode_cells(
 }
 
 /// A place in a list as a column holds it.
-fn place(at: usize) -> i64 {
+fn as_place(at: usize) -> i64 {
     i64::try_from(at).unwrap_or(i64::MAX)
 }
 
