@@ -87,7 +87,7 @@ fn killed_at_any_moment_a_merge_is_done_or_was_never_and_the_next_one_goes_on() 
         assert_eq!(merge(&target, source, false).segments, 0, "nothing is left to do");
     }
     let told = |lake: &Lake| {
-        let series = lake.snapshot().unwrap().series(&runlake_engine::Filter::default()).unwrap();
+        let series = lake.snapshot().unwrap().series(&Filter::default()).unwrap();
         series
             .iter()
             .map(|it| format!("{} {} {}", it.run_id, it.count, it.last_value))
