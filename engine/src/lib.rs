@@ -96,7 +96,7 @@ pub use run::{Run, RunBuilder, RunStats};
 #[cfg(not(proof))]
 pub use runs::{RunInfo, State};
 #[cfg(not(proof))]
-pub use segment::{MetricSize, PointRows, SegmentIndex, SegmentMeta, SeriesRows};
+pub use segment::{MetricSize, PointRows, SegmentIndex, SegmentMeta, SeriesRows, StepPage};
 #[cfg(not(proof))]
 pub use series::SeriesInfo;
 #[cfg(not(proof))]

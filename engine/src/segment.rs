@@ -32,7 +32,7 @@ pub(crate) use copy::copy;
 pub(crate) use expired::without_points;
 pub(crate) use index::{IndexRow, Summary};
 pub use index::{SegmentIndex, SeriesRows};
-pub use page::PointRows;
+pub use page::{PointRows, StepPage};
 #[cfg(test)]
 pub(crate) use reader::read_points;
 pub(crate) use reader::{

@@ -23,7 +23,9 @@ use datafusion::{
     prelude::Column,
     scalar::ScalarValue,
 };
-use runlake_engine::{Filter, Inherited, SegmentIndex, SegmentMeta, SeriesKey, SeriesRows};
+use runlake_engine::{
+    Filter, Inherited, SegmentIndex, SegmentMeta, SeriesKey, SeriesRows, StepPage,
+};
 
 /// The ids that the conjunction of `filters` can be true for.
 pub(crate) fn filter(filters: &[Expr]) -> Filter {
@@ -281,7 +283,7 @@ impl Conditions {
         // Where nothing can be said of pages, all rows are looked at.
         let pages = segment.step_pages().unwrap_or_default();
         let Some(keep) = self.within_bounds(&Bounds(&pages)) else { return rows };
-        let useless = pages.iter().zip(keep).filter(|(_, keep)| !keep).map(|((rows, _), _)| rows);
+        let useless = pages.iter().zip(keep).filter(|(_, keep)| !keep).map(|(page, _)| &page.rows);
         rows.ranges = without(rows.ranges, useless);
         rows.count = rows.ranges.iter().map(|rows| rows.end - rows.start).sum();
         rows
@@ -487,9 +489,9 @@ impl Bounded for SeriesRows<'_> {
 }
 
 /// Of a page of steps nothing else is known.
-impl Bounded for (Range<u64>, (i64, i64)) {
+impl Bounded for StepPage {
     fn ends(all: &[Self], column: &Column, end: End) -> Option<ArrayRef> {
-        let steps = || all.iter().map(|(_, bounds)| *end.of(bounds));
+        let steps = || all.iter().map(|page| *end.of(&(page.least, page.greatest)));
         (column.name == "step").then(|| Arc::new(Int64Array::from_iter_values(steps())) as ArrayRef)
     }
 }
@@ -573,8 +575,8 @@ mod tests {
         };
         assert_eq!(left(&[0..10, 20..30], &[]), [0..10, 20..30]);
         assert_eq!(left(&[0..10, 20..30], &[2..4, 8..22, 25..40]), [0..2, 4..8, 22..25]);
-        assert_eq!(left(&[0..10, 20..30], &[0..100]), []);
-        assert_eq!(left(&[5..10], &[0..5, 10..20]), [5..10]);
+        assert_eq!(left(&[0..10, 20..30], &[0..15, 15..100]), []);
+        assert_eq!(left(&[5..10, 30..40], &[0..5, 10..20]), [5..10, 30..40]);
     }
 
     #[test]

@@ -173,9 +173,11 @@ pub(super) fn add_up<T: Bits>(mut bytes: &[u8], count: usize, values: &mut Vec<T
                 break;
             }
             if width == 0 {
-                let steps = (1..=here as i64).map(|at| last.wrapping_add(least.wrapping_mul(at)));
-                values.extend(steps.map(|value| T::of(value.cast_unsigned())));
-                last = last.wrapping_add(least.wrapping_mul(here as i64));
+                let start = last;
+                let after = |at: u64| start.wrapping_add(least.wrapping_mul(at.cast_signed()));
+                let all = here as u64;
+                values.extend((1..=all).map(|at| T::of(after(at).cast_unsigned())));
+                last = after(all);
             } else {
                 let (packed, behind) = rest.split_at_checked(size / 8 * usize::from(width))?;
                 rest = behind;
@@ -202,16 +204,14 @@ pub(super) fn for_each_packed(
     let mut bits = 0_usize;
     for _ in 0..count {
         let at = bits / 8;
-        let window = match packed.get(at..at + 16) {
-            Some(window) => u128::from_le_bytes(*window.first_chunk()?),
+        let rest = packed.get(at..)?;
+        let window = if let Some(window) = rest.first_chunk() {
+            u128::from_le_bytes(*window)
+        } else {
             // The last few.
-            None => {
-                let mut window = [0; 16];
-                for (to, from) in window.iter_mut().zip(packed.get(at..)?) {
-                    *to = *from;
-                }
-                u128::from_le_bytes(window)
-            }
+            let mut window = [0; 16];
+            window[..rest.len()].copy_from_slice(rest);
+            u128::from_le_bytes(window)
         };
         take((window >> (bits % 8)) as u64 & mask);
         bits += usize::from(width);

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use parquet::{
     basic::{Encoding, PageType},
-    file::metadata::ColumnChunkMetaData,
+    file::metadata::{ColumnChunkMetaData, RowGroupMetaData},
 };
 
 use super::{
@@ -108,7 +108,8 @@ impl<T: Bits> PageReader<T> {
     /// The page that holds `row`.
     fn find(&self, row: u64) -> Result<Place> {
         let mut first: u64 = 0;
-        for (group, rows) in self.opened.groups().iter().map(|it| it.num_rows()).enumerate() {
+        for (group, rows) in self.opened.groups().iter().map(RowGroupMetaData::num_rows).enumerate()
+        {
             let end = first.saturating_add(rows.cast_unsigned());
             if row < end {
                 return self.find_in(group, first..end, row).ok_or_else(|| {
@@ -312,6 +313,17 @@ pub struct PointRows {
     values: Option<PageReader<f64>>,
 }
 
+/// A page of steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepPage {
+    /// Its rows.
+    pub rows: Range<u64>,
+    /// The least of its steps.
+    pub least: i64,
+    /// The greatest.
+    pub greatest: i64,
+}
+
 impl SegmentMeta {
     /// Whether rows of the file can be read by [`SegmentMeta::point_rows`]: the engine wrote it, and its end is known.
     pub fn has_point_rows(&self) -> bool {
@@ -324,9 +336,8 @@ impl SegmentMeta {
         Ok(opened.map(|opened| PointRows { opened, steps: None, times: None, values: None }))
     }
 
-    /// Rows of the file that stand in one page of steps, with the least and the greatest of these. Of rows of which nothing is
-    /// said, none.
-    pub fn step_pages(&self) -> Result<Vec<(Range<u64>, (i64, i64))>> {
+    /// The pages of steps, as far as anything is said of them.
+    pub fn step_pages(&self) -> Result<Vec<StepPage>> {
         let Some(opened) = Opened::points(self)? else { return Ok(Vec::new()) };
         let mut known = Vec::new();
         let mut first: u64 = 0;
@@ -335,7 +346,8 @@ impl SegmentMeta {
             let pages = pages(opened.metadata().metadata(), at, STEP);
             for (page, (start, bounds)) in pages.iter().enumerate() {
                 let stop = pages.get(page + 1).map_or(end, |(next, _)| first.saturating_add(*next));
-                known.extend(bounds.map(|bounds| (first.saturating_add(*start)..stop, bounds)));
+                let rows = first.saturating_add(*start)..stop;
+                known.extend(bounds.map(|(least, greatest)| StepPage { rows, least, greatest }));
             }
             first = end;
         }

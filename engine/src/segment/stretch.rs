@@ -375,11 +375,13 @@ impl<'a> CellReader<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::cast_sign_loss, reason = "shares are from 0 to 1")]
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        Points, SeriesIndex, SortedPoints,
+        Points, SeriesIndex, SortedPoints, disk,
+        segment::index::Kept,
         segment::tests::{any_points, any_value, key_of, segment_of},
     };
 
@@ -442,7 +444,7 @@ mod tests {
                     index.intern(&mut points, key_of(&format!("r{at}"), "loss", None, "one"));
                 let mut step = 0;
                 for row in 0..length {
-                    let time = if row % known == 0 { row as i64 } else { UNKNOWN_TIME };
+                    let time = if row % known == 0 { step * 7 } else { UNKNOWN_TIME };
                     points.push(series, step, time, values[row % values.len()]);
                     step += gaps[row % gaps.len()];
                 }
@@ -486,13 +488,13 @@ mod tests {
         let segment = segment_of(table.path(), &sorted, 0);
         let stretches = stretches(&sorted, &[(0.0, 1.0), (0.3, 0.6)]);
         let expected = read(&segment, &stretches, true).unwrap();
-        let bytes = std::fs::read(&segment.path).unwrap();
+        let bytes = disk::read(&segment.path).unwrap();
         // Each byte is hit, and each of its bits in one or another.
         for bit in (0..bytes.len() * 8).step_by(5) {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&segment.path, &flipped).unwrap();
-            let fresh = SegmentMeta { opened: Default::default(), ..segment.clone() };
+            disk::write_over(&segment.path, &flipped).unwrap();
+            let fresh = SegmentMeta { opened: Kept::default(), ..segment.clone() };
             if let Ok(points) = read(&fresh, &stretches, true) {
                 assert!(points == expected, "bit {bit}");
             }

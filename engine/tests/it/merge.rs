@@ -228,7 +228,7 @@ fn lakes_of_many_nodes_become_one_however_often_that_is_killed() {
             assert_eq!(snapshot.problems(), [""; 0]);
             let seen = points(&snapshot);
             assert!(
-                seen.len() <= all.len() && seen.len() % (all.len() / lakes) == 0,
+                seen.len() <= all.len() && seen.len().is_multiple_of(all.len() / lakes),
                 "whole lakes"
             );
         }
@@ -258,7 +258,9 @@ fn of_many_lakes_those_before_a_damaged_one_are_merged_and_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let sources: Vec<Lake> =
         (0..5).map(|it| Lake::open_or_create(node(folder.path(), it)).unwrap()).collect();
-    sources.iter().for_each(|source| fill(source, 0));
+    for source in &sources {
+        fill(source, 0);
+    }
     let path = sources[3].snapshot().unwrap().segments()[0].path.clone();
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;

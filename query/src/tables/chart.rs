@@ -215,7 +215,7 @@ impl Chart {
             found = runs.iter().map(|run| (key(run), Arc::clone(run))).collect();
             &found
         };
-        let mut bands: HashMap<(Option<String>, Arc<str>), Vec<(usize, Spread)>> = HashMap::new();
+        let mut bands: HashMap<(Option<String>, Arc<str>), Spreads> = HashMap::new();
         for (series, values) in series.iter().zip(group.values(series, runs)?) {
             for value in values {
                 let band = bands.entry((value, Arc::clone(&series.metric))).or_default();
@@ -278,11 +278,14 @@ const GROUP: [(&str, DataType); 8] = [
 struct Band {
     value: Option<String>,
     metric: Arc<str>,
-    spreads: Vec<(usize, Spread)>,
+    spreads: Spreads,
 }
 
+/// What there is in each bucket, by number.
+type Spreads = Vec<(usize, Spread)>;
+
 /// Adds the buckets of a series to those of a band; both are sorted by number.
-fn spread(band: &mut Vec<(usize, Spread)>, buckets: &[Bucket]) {
+fn spread(band: &mut Spreads, buckets: &[Bucket]) {
     let mut at = 0;
     let mut others = Vec::new();
     for bucket in buckets {

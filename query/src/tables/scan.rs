@@ -277,17 +277,15 @@ impl Iterator for Rows {
 impl Rows {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         while self.left > 0 {
-            let open = match &mut self.open {
-                Some(open) => open,
-                None => {
-                    let Some(piece) = self.pieces.pop() else { break };
-                    let rows = piece.segment.point_rows().map_err(through_datafusion)?;
-                    let rows = rows.ok_or_else(|| {
-                        internal_datafusion_err!("{} is none of ours", piece.segment.name)
-                    })?;
-                    self.open.insert(Open { piece, rows, range: 0, read: 0, series: 0 })
-                }
-            };
+            if self.open.is_none() {
+                let Some(piece) = self.pieces.pop() else { break };
+                let rows = piece.segment.point_rows().map_err(through_datafusion)?;
+                let rows = rows.ok_or_else(|| {
+                    internal_datafusion_err!("{} is none of ours", piece.segment.name)
+                })?;
+                self.open = Some(Open { piece, rows, range: 0, read: 0, series: 0 });
+            }
+            let Some(open) = &mut self.open else { break };
             let ranges = open.take(self.at_once.min(self.left));
             if ranges.is_empty() {
                 self.open = None;
