@@ -414,23 +414,24 @@ impl Late for Chart {
             let arrays = wanted().map(|name| self.group_column(name, &bands)).collect();
             return Ok(vec![batch(arrays, rows)?]);
         }
-        let half = |series: &[ChartSeries]| {
+        let part = |series: &[ChartSeries]| {
             let buckets = series.iter().map(|series| series.buckets.len()).sum();
             batch(self.columns(wanted(), series, buckets), buckets)
         };
-        let (front, back) = series.split_at(series.len() / 2);
         if buckets < WORTH_A_THREAD {
-            return Ok(vec![half(front)?, half(back)?]);
+            // In one batch: batches may come out of order where somebody computes with them.
+            return Ok(vec![part(&series)?]);
         }
+        let (front, back) = series.split_at(series.len() / 2);
         let (front, back) = thread::scope(|scope| {
             let helper = thread::Builder::new().name("runlake-chart".to_owned());
             // Without another thread this one does it all.
-            let helper = helper.spawn_scoped(scope, || half(back));
-            let front = half(front);
+            let helper = helper.spawn_scoped(scope, || part(back));
+            let front = part(front);
             let back = match helper.map(ScopedJoinHandle::join) {
                 Ok(Ok(back)) => back,
                 Ok(Err(panic)) => panic::resume_unwind(panic),
-                Err(_none) => half(back),
+                Err(_none) => part(back),
             };
             (front, back)
         });
