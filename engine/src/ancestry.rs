@@ -112,8 +112,9 @@ impl Inherited {
     fn add(&mut self, line: &[Generation<'_>], spans_of: &FxHashMap<(&str, &str), Vec<&Span>>) {
         let heir = line[0].run;
         let (mut names, mut rewinds, mut spans) = (Vec::new(), Vec::new(), Vec::new());
-        // The stored series behind each of the spans; none for those of the heir itself.
-        let mut stored: FxHashMap<SeriesKey, &SeriesKey> = FxHashMap::default();
+        // The stored series behind each of the spans, and the last step that a fork shows of its run; none for those of the heir
+        // itself.
+        let mut stored: FxHashMap<SeriesKey, (&SeriesKey, i64)> = FxHashMap::default();
         for (age, Generation { run, launches, last }) in line.iter().enumerate().rev() {
             // Launches of several generations may bear one name.
             let name = |launch: &str| -> Arc<str> { format!("{age} {launch}").into() };
@@ -135,7 +136,7 @@ impl Inherited {
                 let run_id = Arc::clone(&heir.run_id);
                 let key = SeriesKey { run_id, launch: name(launch), ..span.key.clone() };
                 if age > 0 {
-                    stored.insert(key.clone(), &span.key);
+                    stored.insert(key.clone(), (&span.key, *last));
                 }
                 spans.push(Span { key, ..(*span).clone() });
             }
@@ -153,11 +154,12 @@ impl Inherited {
             firsts.entry(key).and_modify(|least| *least = (*least).min(*first)).or_insert(*first);
         }
         #[expect(clippy::iter_over_hash_type, reason = "each is a series of its own")]
-        for (key, stored) in &stored {
+        for (key, (stored, most)) in &stored {
+            // Spans behind the step of the fork were left out above, and hide nothing.
             let last = match hidden.first_hidden_step(key) {
                 Some(from) if firsts.get(key).is_some_and(|first| from <= *first) => continue,
-                Some(from) => from - 1,
-                None => i64::MAX,
+                Some(from) => (from - 1).min(*most),
+                None => *most,
             };
             let heir = Heir { run_id: Arc::clone(&heir.run_id), last };
             self.heirs.entry((*stored).clone()).or_default().push(heir);

@@ -199,6 +199,24 @@ fn a_question_about_a_fork_reads_its_files_and_those_of_its_parent_up_to_the_ste
     assert_eq!(lake.rows(query), ["20"]);
 }
 
+#[test]
+fn what_lies_behind_the_step_is_not_shown_where_another_part_of_the_series_is_before_it() {
+    let lake = Fixture::new();
+    let main = lake.run("main");
+    log(&main, "loss", 0, &[1.0]);
+    lake.lake.flush().unwrap();
+    log(&main, "loss", 8, &[2.0]);
+    let _fork = lake.lake.run("p").id("fork").fork_from("main", 0).start().unwrap();
+    for query in [
+        "select step, value from points where run_id = 'fork'",
+        "select step, loss from history('fork')",
+        "select last_step, last_value from series where run_id = 'fork'",
+        "select last_step, last_value from chart('loss', runs => 'fork', buckets => 1)",
+    ] {
+        assert_eq!(lake.rows(query), ["0|1.0"], "{query}");
+    }
+}
+
 /// What happens to the runs of a lake.
 #[derive(Debug, Clone)]
 enum Op {
