@@ -85,7 +85,7 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	$(BIN)/pip install --quiet numpy wandb "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
 	echo "[5/8] python_log.py: a row, a column, half a minute"
 	$(BIN)/python $(PACKAGE)/benches/python_log.py
-	echo "[6/8] python_training.py: what logging costs a training, about 11 minutes"
+	echo "[6/8] python_training.py: what logging costs a training, about 13 minutes"
 	$(BIN)/python $(PACKAGE)/benches/python_training.py
 	echo "[7/8] python_start.py: import, init, short programs, finish, SIGTERM, a few minutes; 5 GB of disk for a while"
 	$(BIN)/python $(PACKAGE)/benches/python_start.py
