@@ -72,7 +72,7 @@ lint: ## formatting, clippy, ruff, the types of the package
 	$$bin/mypy
 	$$bin/python -m mypy.stubtest runlake._native --mypy-config-file pyproject.toml
 
-bench: ## what logging and queries cost, beside bare loops and peers, held against their bars: about 40 minutes
+bench: ## what logging and queries cost, beside bare loops and peers, held against their bars: more than half an hour
 	echo "Give it a quiet machine: it measures microseconds."
 	echo "[1/8] benches/log.rs: a row; the first time it is compiled with full optimisation: a few minutes"
 	cargo bench --quiet -p runlake-benches --bench log
@@ -80,7 +80,7 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	cargo bench --quiet -p runlake-benches --bench sustained
 	echo "[3/8] benches/tables.rs: a flush, merges, a thousand lakes into one, about 2 minutes"
 	cargo bench --quiet -p runlake-benches --bench tables
-	echo "[4/8] the package, into $(VENV), optimised; it is compiled for a quarter of an hour the first time"
+	echo "[4/8] the package, into $(VENV), optimised; to compile DataFusion so takes long the first time"
 	$(MAKE) --no-print-directory tools package PROFILE=release
 	$(BIN)/pip install --quiet numpy wandb "scikit-learn>=1.3" "duckdb>=2.0" "polars>=2.1" "pyarrow>=22"
 	echo "[5/8] python_log.py: a row, a column, half a minute"

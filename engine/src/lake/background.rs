@@ -177,7 +177,7 @@ fn sync_loop(bell: &Bell, writer: &Arc<Writer>, every: Duration) {
         let now_us = os::now_us();
         // The first files are small, and a program that begins may begin at full speed.
         let filled = writer.tend(now_us);
-        // A file that is found half full in time: this grows more slowly than by half of what has passed.
+        // Each wait is about half of what has passed since the last file, so that the next one is found half full in time.
         tend_after = if filled { TEND_SOON } else { (tend_after * 3 / 2).min(TEND_EVERY) };
         if beat.elapsed() >= heartbeat::EVERY {
             (beat, count) = (Instant::now(), count + 1);
@@ -334,4 +334,22 @@ fn merge(bell: &Bell, writer: &Writer, core: Arc<Core>) -> Option<Duration> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_looked_at_more_often_the_sooner_it_may_be_due() {
+        let options = LakeOptions { flush_after_bytes: 1 << 20, ..LakeOptions::default() };
+        let after = |grown, bytes| look_after(Duration::from_millis(300), grown, bytes, &options);
+        assert_eq!(after(0, 1 << 19), LOOK_SELDOM, "nobody logs");
+        assert_eq!(after(1 << 10, 1 << 10), LOOK_SELDOM, "it takes minutes");
+        assert_eq!(after(1 << 18, 1 << 19), Duration::from_millis(300));
+        assert_eq!(after(1 << 17, 1 << 19), Duration::from_millis(600));
+        assert_eq!(after(1 << 30, 1 << 30), LOOK_EVERY, "it is due");
+        let soon = LakeOptions { flush_after_ms: 100, ..options.clone() };
+        assert_eq!(look_after(LOOK_EVERY, 0, 0, &soon), LOOK_EVERY, "rows grow old sooner");
+    }
 }

@@ -314,6 +314,11 @@ fn check(segments: &[Selected]) -> Result<()> {
     Process::current()?.check(foreign).map_err(through_datafusion)
 }
 
+/// Where `columns` stand in `schema`.
+fn places(columns: &[&str], schema: &Schema) -> Result<Vec<usize>> {
+    Ok(columns.iter().map(|name| schema.index_of(name)).collect::<Result<_, _>>()?)
+}
+
 /// Reads `columns` of segments of ours.
 fn rows(
     state: &dyn Session,
@@ -322,8 +327,7 @@ fn rows(
     columns: &[&str],
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let projection =
-        columns.iter().map(|name| stored.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+    let projection = places(columns, stored)?;
     let known: Vec<_> = segments.iter().map(|selected| statistics(selected, stored)).collect();
     let total = Statistics::try_merge_iter(&known, stored)?.project(Some(&projection));
     let schema = Arc::new(stored.project(&projection)?);
@@ -339,8 +343,7 @@ fn files(
     columns: &[&str],
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let projection =
-        columns.iter().map(|name| stored.index_of(name)).collect::<Result<Vec<_>, _>>()?;
+    let projection = places(columns, stored)?;
     let store = ObjectStoreUrl::local_filesystem();
     let environment = state.runtime_env();
     let readers = CachedParquetFileReaderFactory::new(
@@ -436,8 +439,7 @@ fn memory(
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = tail[0].schema();
-    let projection: Vec<usize> =
-        columns.iter().map(|name| schema.index_of(name)).collect::<Result<_, _>>()?;
+    let projection = places(columns, &schema)?;
     let source = MemorySourceConfig::try_new(&[tail.to_vec()], schema, Some(projection))?
         .with_show_sizes(false)
         .with_limit(limit);
