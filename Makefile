@@ -78,7 +78,7 @@ bench: ## what logging and queries cost, beside bare loops and peers, held again
 	cargo bench --quiet -p runlake-benches --bench log
 	echo "[2/8] benches/sustained.rs: 500 M points from log() to committed Parquet, about 2 minutes"
 	cargo bench --quiet -p runlake-benches --bench sustained
-	echo "[3/8] benches/tables.rs: a flush, merges, a thousand lakes into one, about 2 minutes"
+	echo "[3/8] benches/tables.rs: a flush, merges, a thousand lakes into one, half a minute"
 	cargo bench --quiet -p runlake-benches --bench tables
 	echo "[4/8] the package, into $(VENV), optimised; to compile DataFusion so takes long the first time"
 	$(MAKE) --no-print-directory tools package PROFILE=release
